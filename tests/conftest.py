@@ -1,0 +1,37 @@
+"""What every test may ask for."""
+
+import fcntl
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BUILD = Path(__file__).parent / "guest" / "build.sh"
+
+
+@pytest.fixture(scope="session")
+def guest() -> Path:
+    """The folder of the tiny guest: what tests/guest/build.sh writes."""
+    given = os.environ.get("VMMAN_GUEST")
+    if given:
+        folder = Path(given)
+        assert folder.is_dir(), f"VMMAN_GUEST={given} is not a folder"
+        return folder
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "vmman" / "guest"
+    folder.mkdir(parents=True, exist_ok=True)
+    _build(folder)
+    return folder
+
+
+def _build(folder: Path) -> None:
+    """Build the guest, one of pytest's workers at a time; the later ones find it built."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        built = subprocess.run(
+            [BUILD, folder], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    if built.returncode:
+        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
+        lacking(f"{BUILD.name} ended with {built.returncode}:\n{built.stderr[-2000:]}")

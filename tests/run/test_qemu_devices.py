@@ -1,0 +1,394 @@
+"""What each device of a description is on QEMU, and what QEMU cannot do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.run.qemu_given import A, IMAGE, MICROVM, of, refused, said, values
+from vm_run.wiring import Wiring
+from vm_spec.devices import (
+    E1000,
+    AhciCd,
+    AhciHd,
+    AppleSmc,
+    ConsolePort,
+    Drive,
+    DriveInterface,
+    Emulation,
+    Graphic,
+    Hda,
+    HexPair,
+    ImageFormat,
+    Lookup,
+    Media,
+    NicType,
+    Nvme,
+    OtherNic,
+    Passthru,
+    QemuWord,
+    Raw,
+    Trim,
+    Virtio9p,
+    VirtioBlk,
+    VirtioConsole,
+    VirtioInput,
+    VirtioNet,
+    VirtioRnd,
+    VirtioScsi,
+    Xhci,
+)
+from vm_spec.machine import Com, Qemu
+from vm_spec.words import FilePath, IfName, Label, Mac, PciId, PciSlot
+
+MAC = Mac("02:00:5e:10:00:01")
+STORAGE = {"id": "a", "bus": "pcie.0", "addr": "2.0"}
+NET = {"id": "a", "bus": "pcie.0", "addr": "a.0"}
+HOSTS = {"id": "a", "bus": "pcie.0", "addr": "12.0"}
+OTHER = {"id": "a", "bus": "pcie.0", "addr": "16.0"}
+ROMLESS = {"romfile": "", "netdev": "a"}
+
+
+def node(**changes: Any) -> dict[str, Any]:
+    """A block node of IMAGE: raw, written, cached."""
+    file: dict[str, Any] = {
+        "driver": "file", "filename": "./a.raw", "aio": "threads", "read-only": False
+    }  # fmt: skip
+    whole = {"driver": "raw", "node-name": "a", "discard": "unmap", "read-only": False}
+    return {**whole, "file": {**file, **changes.pop("file", {})}, **changes}
+
+
+def readonly(**changes: Any) -> dict[str, Any]:
+    """The same, not written."""
+    found = node(**{"read-only": True, **changes})
+    found["file"]["read-only"] = True
+    del found["discard"]
+    return found
+
+
+DIRECT = {"cache": {"direct": True}}
+UNCACHED = node(**DIRECT, file={**DIRECT, "aio": "native"})
+
+GOLDEN: list[tuple[Emulation, list[tuple[str, Any]]]] = [
+    (
+        VirtioBlk(label=A, path=IMAGE),
+        [
+            ("-blockdev", node()),
+            ("-device", {"driver": "virtio-blk-pci", **STORAGE, "drive": "a", "bootindex": 1}),
+        ],
+    ),
+    (
+        VirtioBlk(
+            label=A, path=IMAGE, format=ImageFormat("qcow2"), ro=True, direct=True, ser="S1",
+            logical_sector_size=512, physical_sector_size=4096, qemu=(("num-queues", 4),),
+        ),
+        [
+            ("-blockdev", readonly(driver="qcow2")),
+            ("-device", {
+                "driver": "virtio-blk-pci", **STORAGE, "serial": "S1", "logical_block_size": 512,
+                "physical_block_size": 4096, "write-cache": "off", "drive": "a", "bootindex": 1,
+                "num-queues": 4,
+            }),
+        ],
+    ),
+    (
+        AhciHd(label=A, path=IMAGE, nmrr=1, rev="r", model="m", nodelete=True),
+        [
+            ("-blockdev", {k: v for k, v in node().items() if k != "discard"}),
+            ("-device", {"driver": "ich9-ahci", **STORAGE}),
+            ("-device", {
+                "driver": "ide-hd", "bus": "a.0", "model": "m", "ver": "r", "rotation_rate": 1,
+                "drive": "a", "bootindex": 1,
+            }),
+        ],
+    ),
+    (
+        AhciCd(label=A, path=IMAGE, ser="S1"),
+        [
+            ("-blockdev", readonly()),
+            ("-device", {"driver": "ich9-ahci", **STORAGE}),
+            ("-device", {
+                "driver": "ide-cd", "bus": "a.0", "serial": "S1", "drive": "a", "bootindex": 1,
+            }),
+        ],
+    ),
+    (
+        Nvme(label=A, path=IMAGE, maxq=4, sectsz=4096),
+        [
+            ("-blockdev", node()),
+            ("-device", {
+                "driver": "nvme", **STORAGE, "serial": "a", "max_ioqpairs": 4,
+                "logical_block_size": 4096, "physical_block_size": 4096, "drive": "a",
+                "bootindex": 1,
+            }),
+        ],
+    ),
+    (
+        Nvme(label=A, path=IMAGE, eui64=7, ser="S1", dsm=Trim("disable")),
+        [
+            ("-blockdev", {k: v for k, v in node().items() if k != "discard"}),
+            ("-device", {"driver": "nvme", **STORAGE, "serial": "S1"}),
+            ("-device", {
+                "driver": "nvme-ns", "bus": "a", "eui64": 7, "drive": "a", "bootindex": 1,
+            }),
+        ],
+    ),
+    (
+        VirtioScsi(label=A, path=IMAGE, media=Media("cdrom")),
+        [
+            ("-blockdev", readonly()),
+            ("-device", {"driver": "virtio-scsi-pci", **STORAGE}),
+            ("-device", {"driver": "scsi-cd", "bus": "a.0", "drive": "a", "bootindex": 1}),
+        ],
+    ),
+    (
+        Drive(label=A, path=IMAGE, nocache=True),
+        [
+            ("-blockdev", UNCACHED),
+            ("-device", {
+                "driver": "ide-hd", "bus": "ide.0", "unit": 0, "drive": "a", "bootindex": 1,
+            }),
+        ],
+    ),
+    (
+        Drive(label=A, path=IMAGE, interface=DriveInterface("floppy")),
+        [
+            ("-blockdev", node()),
+            ("-device", {"driver": "isa-fdc"}),
+            ("-global", "isa-fdc.bootindexA=1"),
+            ("-device", {"driver": "floppy", "unit": 0, "drive": "a"}),
+        ],
+    ),
+    (Drive(label=A, path=IMAGE, interface=DriveInterface("none")), [("-blockdev", node())]),
+    (
+        VirtioNet(label=A, mac=MAC, mtu=9000),
+        [
+            ("-netdev", "user,id=a"),
+            ("-device", {
+                "driver": "virtio-net-pci", **NET, "host_mtu": 9000, **ROMLESS, "mac": MAC,
+            }),
+        ],
+    ),
+    (
+        E1000(label=A, name=IfName("tap0")),
+        [
+            ("-netdev", "tap,id=a,ifname=tap0,script=no,downscript=no"),
+            ("-device", {"driver": "e1000", **NET, **ROMLESS}),
+        ],
+    ),
+    (
+        OtherNic(label=A, model=QemuWord("rtl8139"), qemu=(("romfile", "x.rom"),)),
+        [
+            ("-netdev", "user,id=a"),
+            ("-device", {"driver": "rtl8139", **NET, "romfile": "x.rom", "netdev": "a"}),
+        ],
+    ),
+    (
+        VirtioConsole(label=A, ports=(ConsolePort(name=Label("p"), path=FilePath("./p,1")),)),
+        [
+            ("-device", {"driver": "virtio-serial-pci", **OTHER}),
+            ("-chardev", "socket,id=a.1,path=./p,,1,server=on,wait=off"),
+            ("-device", {
+                "driver": "virtserialport", "bus": "a.0", "nr": 1, "chardev": "a.1", "name": "p",
+            }),
+        ],
+    ),
+    (
+        Virtio9p(label=A, sharename=Label("home"), path=FilePath("/home"), ro=True),
+        [
+            ("-fsdev",
+             "local,security_model=mapped-xattr,multidevs=remap,id=a,path=/home,readonly=on"),
+            ("-device", {"driver": "virtio-9p-pci", **OTHER, "fsdev": "a", "mount_tag": "home"}),
+        ],
+    ),
+    (
+        VirtioRnd(label=A),
+        [
+            ("-object", {"qom-type": "rng-builtin", "id": "a.rng"}),
+            ("-device", {"driver": "virtio-rng-pci", **OTHER, "rng": "a.rng"}),
+        ],
+    ),
+    (
+        VirtioInput(label=A, path=FilePath("/dev/input/event3")),
+        [("-device", {"driver": "virtio-input-host-pci", **OTHER, "evdev": "/dev/input/event3"})],
+    ),
+    (
+        Xhci(label=A),
+        [
+            ("-device", {"driver": "qemu-xhci", **OTHER}),
+            ("-device", {"driver": "usb-tablet", "bus": "a.0"}),
+        ],
+    ),
+    (Xhci(label=A, tablet=False), [("-device", {"driver": "qemu-xhci", **OTHER})]),
+    (
+        Hda(label=A),
+        [
+            ("-audiodev", "none,id=a"),
+            ("-device", {"driver": "ich9-intel-hda", **OTHER}),
+            ("-device", {"driver": "hda-duplex", "bus": "a.0", "audiodev": "a"}),
+        ],
+    ),
+    (
+        Passthru(label=A, src=PciId.parse("01:00.0"), rom=FilePath("./r.rom")),
+        [("-device", {"driver": "vfio-pci", **HOSTS, "host": "0000:01:00.0", "romfile": "./r.rom"})],
+    ),
+    (
+        AppleSmc(label=A, osk="k, k"),
+        [("-device", {"driver": "isa-applesmc", "id": "a", "osk": "k, k"})],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"), GOLDEN, ids=[f"{device.kind}-{n}" for n, (device, _) in enumerate(GOLDEN)]
+)
+def test_a_device_is_this_on_qemu(device: Emulation, expected: list[tuple[str, Any]]) -> None:
+    assert of(device) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "driver", "native"),
+    [
+        ("./a.raw", "file", False),
+        ("/dev/shm/a.raw", "file", False),
+        ("/dev/sda", "host_device", True),
+        ("/dev/zvol/tank/a", "host_device", True),
+    ],
+)
+def test_a_block_device_is_used_without_the_hosts_page_cache(
+    path: str, driver: str, native: bool
+) -> None:
+    (_, found), _ = of(VirtioBlk(label=A, path=FilePath(path)))
+    file = found["file"]
+    assert (file["driver"], file["aio"] == "native", "cache" in file) == (driver, native, native)
+
+
+def test_the_hosts_cdrom_drive_is_one_to_the_guest() -> None:
+    (_, found), *_ = of(AhciCd(label=A, path=FilePath("/dev/sr0")))
+    assert (found["file"]["driver"], found["file"]["aio"]) == ("host_cdrom", "threads")
+
+
+def test_drives_of_a_pc_share_two_channels_and_it_has_a_floppy_controller() -> None:
+    floppy = DriveInterface("floppy")
+    line = said(
+        *(Drive(label=Label(f"d{number}"), path=IMAGE) for number in range(3)),
+        Drive(label=Label("f"), path=IMAGE, interface=floppy),
+        qemu=Qemu(machine="pc"),
+    )
+    devices = values(line, "-device")
+    assert [(d["bus"], d["unit"]) for d in devices if d["driver"] == "ide-hd"] == [
+        ("ide.0", 0), ("ide.0", 1), ("ide.1", 0)
+    ]  # fmt: skip
+    assert "isa-fdc" not in [d["driver"] for d in devices]
+
+
+def test_macvtaps_come_as_descriptors_numbered_from_10_in_a_dry_run() -> None:
+    cards = [VirtioNet(label=Label(n), host_interface=IfName("eth0")) for n in ("m", "n")]
+    assert values(said(*cards), "-netdev") == ["tap,id=m,fd=10", "tap,id=n,fd=11"]
+    wiring = Wiring(fds={"m": 5, "n": 7}, vhost=True)
+    assert values(said(*cards, wiring=wiring), "-netdev") == [
+        "tap,id=m,fd=5,vhost=on", "tap,id=n,fd=7,vhost=on"
+    ]  # fmt: skip
+
+
+def test_vhost_is_for_virtio_cards_on_a_tap() -> None:
+    line = said(
+        VirtioNet(label=A, name=IfName("tap0")),
+        E1000(label=Label("b"), name=IfName("tap1")),
+        VirtioNet(label=Label("c")),
+        wiring=Wiring(vhost=True),
+    )
+    assert [word.endswith(",vhost=on") for word in values(line, "-netdev")] == [True, False, False]
+
+
+def test_a_device_that_is_looked_up_is_where_the_host_has_it() -> None:
+    pair = Lookup(vendor=HexPair("0x10de0000"), device=HexPair("0x1b800000"))
+    device = Passthru(label=A, lookup=pair)
+    ((_, nominal),) = of(device)
+    assert nominal["host"] == "lookup:0x10de0000:0x1b800000"
+    ((_, real),) = of(device, wiring=Wiring(pci={"a": "0000:02:00.0"}))
+    assert real["host"] == "0000:02:00.0"
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "password", "expected"),
+    [
+        ("127.0.0.1", 5900, "", "vnc=127.0.0.1:0"),
+        ("::1", 5901, "", "vnc=[::1]:1"),
+        ("0.0.0.0", 5910, "p", "vnc=0.0.0.0:10,password-secret=vnc-password"),  # noqa: S104  data
+    ],
+)
+def test_a_screen_is_a_vga_seen_through_vnc(
+    host: str, port: int, password: str, expected: str
+) -> None:
+    screen = Graphic(label=Label("g"), host=host, port=port, password=password)
+    line = said(graphic=screen)
+    assert values(line, "-vnc") == [expected]
+    assert values(line, "-device")[-3:] == [
+        {"driver": "VGA", "id": "graphic", "bus": "pcie.0", "addr": "1c.0",
+         "xres": 1024, "yres": 768, "edid": True},
+        {"driver": "qemu-xhci", "id": "tablet", "bus": "pcie.0", "addr": "1d.0"},
+        {"driver": "usb-tablet", "bus": "tablet.0"},
+    ]  # fmt: skip
+
+
+def screen(**fields: Any) -> dict[str, object]:
+    return {"graphic": Graphic(label=Label("g"), **fields)}
+
+
+REFUSED: list[tuple[list[Emulation], dict[str, object], str]] = [
+    ([Nvme(label=A, ram=64)], {}, "nvme a:\n  ram: a drive of memory exists on bhyve only"),
+    ([Raw(label=A, value="x")], {}, "raw a:\n  value: is in bhyve's own words"),
+    ([Hda(label=A, play=IMAGE)], {}, "play: a sound device by its path exists on bhyve only"),
+    ([AhciHd(label=A, path=IMAGE, ro=True)], {}, "ro: a SATA disk of QEMU is always writable"),
+    ([AhciHd(label=A, path=IMAGE, logical_sector_size=4096)], {}, "has sectors of 512"),
+    ([AhciCd(label=A, path=IMAGE, nmrr=1)], {}, "nmrr: a CD-ROM of QEMU has no rotation rate"),
+    ([VirtioScsi(label=A, path=FilePath("/dev/cam/ctl"))], {}, "which exists on FreeBSD only"),
+    *(
+        ([VirtioNet(label=A, type=NicType(kind))], {}, f"type: {kind} exists on FreeBSD only")
+        for kind in ("netgraph", "netmap", "vale", "vmnet")
+    ),
+    ([VirtioBlk(label=Label("tablet2"), path=IMAGE)], {}, "nothing"),
+    ([VirtioBlk(label=Label("pcie.0"), path=IMAGE)], {}, "is a name that QEMU itself uses"),
+    ([VirtioRnd(label=A, slot=PciSlot(bus=9, slot=1))], {}, "is on a bus past 8"),
+    ([VirtioRnd(label=A, slot=PciSlot(slot=31, function=1))], {}, "is the board's own"),
+    ([VirtioRnd(label=A, slot=PciSlot(slot=1))], {"qemu": Qemu(machine="pc")}, "board's own"),
+    ([VirtioRnd(label=A, slot=PciSlot(slot=9, function=1))], {}, "nothing is at function 0"),
+    ([Drive(label=Label(f"d{n}"), path=IMAGE) for n in range(7)], {}, "this machine takes 6"),
+    ([Xhci(label=A)], MICROVM, "is no virtio device, and microvm has no other"),
+    ([], {"qemu": Qemu(machine="microvm")}, "boots a kernel that is given, and none is"),
+    ([], {**MICROVM, "bootrom": IMAGE}, "bootrom: is not used by microvm"),
+    ([], {**MICROVM, **screen()}, "graphic: needs a PCI bus"),
+    ([], screen(port=80), "graphic.port: is outside VNC's 5900 to 65535"),
+    ([], screen(wait=True), "graphic.wait: waiting for a viewer exists on bhyve only"),
+    ([], screen(host="0.0.0.0"), "graphic.host: lets anyone who reaches it use"),  # noqa: S104
+    ([], screen(host="127.evil.org"), "graphic.host: lets anyone"),
+    ([], screen(host=""), "graphic.host: lets anyone"),
+    ([], screen(host="localhost"), "nothing"),
+    ([], {"com2": Com("nmdm")}, "com2: is a null modem, which exists on FreeBSD only"),
+    ([], {"com1": Com("/dev/nmdm0A")}, "com1: is a null modem"),
+    ([], {"com1": Com("stdio"), "com2": Com("stdio")}, "com2: is a second port on the one"),
+    ([], {"initrd": IMAGE}, "initrd: needs a kernel to go with"),
+    ([], {"cmdline": "quiet"}, "cmdline: needs a kernel to go with"),
+    ([], {"varfile": IMAGE}, "varfile: needs a bootrom to go with"),
+    ([], {"extra_options": ("-x",)}, "extra_options: holds arguments of bhyve\n  hint: use [qemu]"),
+]
+
+
+@pytest.mark.parametrize(("devices", "fields", "expected"), REFUSED)
+def test_what_qemu_cannot_do_is_said(
+    devices: list[Emulation], fields: dict[str, object], expected: str
+) -> None:
+    assert expected in refused(*devices, **fields)
+
+
+def test_all_that_qemu_cannot_do_is_said_at_once() -> None:
+    report = refused(Raw(label=A, value="x"), Nvme(label=Label("b"), ram=1), initrd=IMAGE)
+    assert [line.strip() for line in report.splitlines() if "hint" not in line] == [
+        "initrd: needs a kernel to go with",
+        "raw a:",
+        "value: is in bhyve's own words",
+        "nvme b:",
+        "ram: a drive of memory exists on bhyve only",
+    ]

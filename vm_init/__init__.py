@@ -1,0 +1,1 @@
+"""Root's half: taps, bridges, PCI devices and owners, by an admin's policy."""

@@ -1,0 +1,28 @@
+"""The user's half: one description -> one process.
+
+`run` supervises a description, `qemu.argv` and `bhyve.argv` are the pure functions behind a dry
+run. Names are loaded when they are first used: `import vm_run` alone loads nothing.
+"""
+
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vm_run import bhyve, qemu
+    from vm_run.options import Ending, Options
+    from vm_run.session import run
+    from vm_run.slots import place
+
+__all__ = ["Ending", "Options", "bhyve", "place", "qemu", "run"]
+
+_HOME = {"Ending": "options", "Options": "options", "run": "session", "place": "slots"}
+
+
+def __getattr__(name: str) -> object:
+    """A name of the library, loaded now."""
+    if name not in __all__:
+        msg = f"module {__name__} has no attribute {name}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    module = import_module(f"vm_run.{_HOME.get(name, name)}")
+    return getattr(module, name) if name in _HOME else module

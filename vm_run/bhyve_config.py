@@ -1,0 +1,81 @@
+"""The same machine as the flat lines of bhyve_config(5), for `bhyve -k FILE`.
+
+Untested on FreeBSD. The file's parser trims nothing, so the lines are exact. A file that only its
+user can read keeps a VNC password off the command line.
+"""
+
+from __future__ import annotations
+
+from vm_run.argument import words
+from vm_run.bhyve import keys_alone, slot
+from vm_run.bhyve_board import whole
+from vm_run.bhyve_settings import unwritable
+from vm_run.wiring import NOMINAL
+from vm_spec.fault import printable
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vm_run.bhyve_board import Whole
+    from vm_run.slots import Placed
+    from vm_run.wiring import Wiring
+
+__all__ = ["beside", "config", "flat"]
+
+
+def config(placed: Placed, wiring: Wiring = NOMINAL) -> list[tuple[str, str]]:
+    """Keys and values, in order; of a key given twice the later counts, as in bhyve.
+
+    What has no key is left out: see `beside`.
+
+    Raises:
+        VmError: bhyve has not what the description asks for, or a value has a line break.
+    """
+    return list(_keys(whole(placed, wiring, unwritable)))
+
+
+def beside(placed: Placed, wiring: Wiring = NOMINAL) -> list[str]:
+    """The arguments that must follow `-k FILE`, for they have no key: raw devices, the user's own.
+
+    Raises:
+        VmError: see `config`.
+    """
+    return _beside(whole(placed, wiring, unwritable))
+
+
+def flat(placed: Placed, wiring: Wiring = NOMINAL) -> str:
+    """The text of the file; a comment names the arguments that have no key.
+
+    Raises:
+        VmError: see `config`.
+    """
+    told = whole(placed, wiring, unwritable)
+    lines = [f"{key}={text}\n" for key, text in _keys(told)]
+    if also := _beside(told):
+        import shlex  # rarely needed, and not cheap
+
+        line = printable(shlex.join(["bhyve", "-k", "FILE", *also]))
+        lines.insert(0, f"# not in this file: {line}\n")
+    return "".join(lines)
+
+
+def _keys(told: Whole) -> Iterator[tuple[str, str]]:
+    for setting in told.before:
+        yield from setting.keys
+    for device in told.devices:
+        for key, text in device.keys:
+            yield device.node + key, text
+    for setting in (*told.after, *told.last):
+        yield from setting.keys
+
+
+def _beside(told: Whole) -> list[str]:
+    raw = [
+        argument
+        for device in told.devices
+        if device.raw
+        for argument in (slot(device), *keys_alone(device))
+    ]
+    own = (word for setting in told.last if not setting.keys for word in setting.words)
+    return [*words(raw), *own]

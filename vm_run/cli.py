@@ -1,0 +1,193 @@
+"""The command line of vm-run, for every call but the plain `vm-run NAME`."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import PackageNotFoundError, version
+
+from vm_run.options import Options
+from vm_run.reboot import Policy
+from vm_spec.fault import Fault, VmError
+from vm_spec.machine import Outcome
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["options", "parse"]
+
+EXAMPLES = """\
+examples:
+  vm-run my-vm                    run ~/vm/my-vm.toml until its guest powers off
+  vm-run my-vm -t install         the same machine with what its target install adds
+  vm-run my-vm -d                 print the command line; nothing is looked at or started
+  vm-run my-vm --check            tell what this host lacks for it
+  vm-run -c web.toml -o mem=4G    another file, with one key changed
+  uclcmd get -c -f x.conf | vm-run -c -
+
+exit status: 0 orderly end, 3 guest crashed, 4 hypervisor failed, 64 wrong command line,
+65 wrong description, 66 no such VM, 69 the host lacks something, 70 our bug, 75 busy, 77 refused
+"""
+
+
+def _version() -> str:
+    try:
+        return version("vmman")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _override(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError("must be KEY=VALUE")
+    return key, value
+
+
+def _outcomes(text: str) -> tuple[Outcome, ...]:
+    try:
+        return tuple(Outcome(word) for word in text.split(",") if word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError("must be a whole number from 0")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser; vm-run(1) has the same words."""
+    made = argparse.ArgumentParser(
+        prog="vm-run",
+        usage="vm-run NAME [OPTION...] [-- ARGS...]\n       vm-run -c FILE [NAME] [OPTION...] [-- ARGS...]",
+        description="Run a virtual machine from its description, and supervise it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _what(made.add_argument_group("what is run"))
+    _look(made.add_argument_group("looking without running"))
+    _restarts(made.add_argument_group("restarts"))
+    _start(made.add_argument_group("start and end"))
+    return made
+
+
+def _what(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    group.add_argument("name", metavar="NAME", nargs="?", default="", help="a VM of $VMCONF_DIR")
+    group.add_argument("-c", "--config", metavar="FILE", help="a description; - is standard input")
+    group.add_argument("-t", "--target", default="default", help="which target boots first")
+    group.add_argument(
+        "-o", dest="overrides", metavar="KEY=VALUE", type=_override, action="append", default=[],
+        help="lay one key over the description, such as mem=2G or cpu.cores=4",
+    )  # fmt: skip
+    group.add_argument("extra", metavar="ARGS", nargs="*", help=argparse.SUPPRESS)
+    group.add_argument("--version", action="version", version=f"vm-run {_version()}")
+
+
+def _look(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    group.add_argument("-d", "--dry-run", action="store_true", help="print the command line")
+    group.add_argument(
+        "--format", choices=("shell", "json", "bhyve-config"), default="shell",
+        help="how --dry-run prints it",
+    )  # fmt: skip
+    group.add_argument("--explain", action="store_true", help="print argument <- key, line by line")
+    group.add_argument("--debug", action="store_true", help="print the description as it was read")
+    group.add_argument("--check", action="store_true", help="tell what this host lacks")
+    group.add_argument("--schema", action="store_true", help="print the JSON Schema of descriptions")
+
+
+def _restarts(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    group.add_argument("--no-reboot", action="store_true", help="never start the guest again")
+    group.add_argument("--reboot-count", metavar="N", type=_count, help="at most N restarts")
+    group.add_argument(
+        "--reboot-on", metavar="LIST", type=_outcomes,
+        help="restart after these: reboot,poweroff,halt,triple-fault,error,suspend or 0 to 5",
+    )  # fmt: skip
+
+
+def _start(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    group.add_argument("-f", "--force", action="store_true", help="end what is left over first")
+    group.add_argument("--recover", action="store_true", help="take over a guest left running")
+    group.add_argument("--detach", action="store_true", help="go on in the background once it runs")
+    group.add_argument("--fix", action="store_true", help="apply the known repair for what lacks")
+    group.add_argument("--no-requirement-check", action="store_true", help="start without looking")
+    group.add_argument("--events", metavar="FILE", help="append events as JSON lines")
+    group.add_argument("-p", dest="pid_file", metavar="FILE", help="pid of the hypervisor")
+    group.add_argument("-P", dest="own_pid_file", metavar="FILE", help="pid of vm-run itself")
+    group.add_argument(
+        "--panic-on-failed-cleanup", action="store_true", help="fail if a leftover stays"
+    )
+
+
+class Call(argparse.Namespace):
+    """What was typed."""
+
+    name: str
+    config: str | None
+    target: str
+    overrides: list[tuple[str, str]]
+    extra: list[str]
+    dry_run: bool
+    format: str
+    explain: bool
+    debug: bool
+    check: bool
+    schema: bool
+    no_reboot: bool
+    reboot_count: int | None
+    reboot_on: tuple[Outcome, ...] | None
+    force: bool
+    recover: bool
+    detach: bool
+    fix: bool
+    no_requirement_check: bool
+    events: str | None
+    pid_file: str | None
+    own_pid_file: str | None
+    panic_on_failed_cleanup: bool
+
+
+def parse(argv: list[str]) -> Call:
+    """What was typed, checked; a mistake ends the program with status 64."""
+    made = parser()
+    made.error = _mistake  # type: ignore[method-assign]
+    ours, _, extra = _split(argv)
+    call = made.parse_args(ours, namespace=Call())
+    if call.extra:
+        _mistake(f"unexpected argument: {call.extra[0]}")
+    call.extra = extra
+    if not (call.name or call.config or call.schema):
+        _mistake("the name of a VM is missing")
+    return call
+
+
+def _split(argv: list[str]) -> tuple[list[str], str, list[str]]:
+    """Our own words, and those behind -- that are the hypervisor's."""
+    if "--" not in argv:
+        return argv, "", []
+    at = argv.index("--")
+    return argv[:at], "--", argv[at + 1 :]
+
+
+def _mistake(message: str) -> NoReturn:
+    raise VmError(Fault(problem=message, hint="vm-run --help"), status=64)
+
+
+def options(call: Call) -> Options:
+    """How a session is run, from what was typed."""
+    return Options(
+        handle="" if call.config else call.name,
+        target=call.target,
+        policy=Policy(reboot=not call.no_reboot, most=call.reboot_count, on=call.reboot_on),
+        force=call.force,
+        recover=call.recover,
+        check=not call.no_requirement_check,
+        fix=call.fix,
+        detached=call.detach,
+        pid_file=call.pid_file or "",
+        supervisor_pid_file=call.own_pid_file or "",
+        panic_on_failed_cleanup=call.panic_on_failed_cleanup,
+        extra=tuple(call.extra),
+    )

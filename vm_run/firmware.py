@@ -1,0 +1,98 @@
+"""The host's own UEFI firmware, found through its descriptors, and each VM's variables.
+
+Source: docs/interop/firmware.json of QEMU: descriptors in these folders, a file in an earlier
+folder masks one of the same name in a later one, and they are tried in order of file name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from vm_run.host import is_bsd
+from vm_spec.fault import Fault, VmError
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+__all__ = ["find", "make_variables"]
+
+_FOLDERS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware", "/usr/local/share/qemu/firmware")
+_UNWANTED = {"secure-boot", "enrolled-keys", "requires-smm"}
+_BSD = "/usr/local/share/uefi-firmware/BHYVE_UEFI"
+
+
+def find() -> tuple[str, str]:
+    """The firmware's code and the template of its variables.
+
+    Raises:
+        VmError: this host has none (69).
+    """
+    if is_bsd():
+        return f"{_BSD}_CODE.fd", f"{_BSD}_VARS.fd"
+    for descriptor in _descriptors():
+        found = _usable(descriptor)
+        if found:
+            return found
+    hint = "install it (Debian: sudo apt install ovmf), or name a file: bootrom = PATH"
+    raise VmError(Fault(problem="this host has no UEFI firmware", hint=hint), status=69)
+
+
+def _descriptors() -> Iterator[dict[str, Any]]:
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    files: dict[str, str] = {}
+    for folder in (f"{config}/qemu/firmware", *_FOLDERS):
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith(".json"):
+                files.setdefault(name, f"{folder}/{name}")
+    for name in sorted(files):
+        try:
+            with open(files[name], "rb") as file:
+                yield json.load(file)
+        except (OSError, ValueError):
+            continue
+
+
+def _usable(descriptor: dict[str, Any]) -> tuple[str, str] | None:
+    """The files of a descriptor that fits a q35 machine without Secure Boot, if they exist."""
+    try:
+        fits = "uefi" in descriptor["interface-types"] and any(
+            target["architecture"] == "x86_64" and any("q35" in m for m in target["machines"])
+            for target in descriptor["targets"]
+        )
+        mapping = descriptor["mapping"]
+        files = (mapping["executable"]["filename"], mapping["nvram-template"]["filename"])
+        if fits and not _UNWANTED & set(descriptor["features"]) and all(map(os.path.exists, files)):
+            return files
+    except (KeyError, TypeError):
+        pass
+    return None
+
+
+def make_variables(template: str, path: str) -> None:
+    """Makes a VM's own variables from the template; all of them, or nothing.
+
+    Raises:
+        VmError: they cannot be written (69).
+    """
+    temporary = f"{path}.{os.getpid()}.new"
+    try:
+        with open(template, "rb") as source, open(temporary, "xb") as made:
+            made.write(source.read())
+            made.flush()
+            os.fsync(made.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        problem = f"{path}: the firmware's variables cannot be made: {error.strerror}"
+        raise VmError(Fault(problem=problem), status=69) from None
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)

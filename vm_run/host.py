@@ -1,0 +1,219 @@
+"""What this host has; the only place of vm-run that looks.
+
+Linux. What FreeBSD answers differently is said where it is, and is untested on FreeBSD.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from vm_run.needs import File, Folder, FreeSocket, Interface, Pci, Port
+from vm_spec.fault import Fault
+from vm_spec.value import TYPE_CHECKING, assert_never
+
+if TYPE_CHECKING:
+    from vm_run.needs import Need
+
+__all__ = ["accelerators", "lack", "pci_address", "program"]
+
+_SYS = "/sys"
+
+
+def is_bsd() -> bool:
+    """Whether this is FreeBSD."""
+    return os.uname().sysname == "FreeBSD"
+
+
+def kvm_works() -> bool:
+    """Whether QEMU can use KVM: /dev/kvm opens and the processor has what it takes.
+
+    A /dev/kvm that opens where the processor lacks vmx and svm hangs the guest that trusts it.
+    """
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+        with open("/proc/cpuinfo", "rb") as cpuinfo:
+            first = cpuinfo.read(8192).partition(b"\nflags")[2].partition(b"\n")[0].split()
+    except OSError:
+        return False
+    return b"vmx" in first or b"svm" in first
+
+
+def program(name: str) -> str | None:
+    """The path of an executable: as it is when it has a slash, else the first in PATH."""
+    folders = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
+    for folder in folders:
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return None
+
+
+def lack(need: Need, vm: str) -> Fault | None:
+    """What is missing for a need, with the next command to type; None when it is met."""
+    match need:
+        case File():
+            return _file(need, vm)
+        case Folder():
+            return None if os.path.isdir(need.path) else _fault(need, f"{need.path}: no folder")
+        case Interface():
+            return _interface(need, vm)
+        case Pci():
+            return _pci(need, vm)
+        case Port():
+            return _port(need)
+        case FreeSocket():
+            return _free_socket(need, vm)
+        case _:
+            assert_never(need)
+
+
+def _fault(need: Need, problem: str, hint: str = "") -> Fault:
+    return Fault(device=need.device, problem=problem, hint=hint)
+
+
+def _file(need: File, vm: str) -> Fault | None:
+    try:
+        flags = (os.O_RDWR if need.write else os.O_RDONLY) | os.O_NONBLOCK | os.O_NOCTTY
+        if need.path.startswith("/dev/"):
+            return None if os.access(need.path, os.R_OK) else _fault(
+                need, f"{need.path}: cannot be opened", f"sudo vm-init {vm}"
+            )  # fmt: skip
+        found = os.open(need.path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        return _fault(need, f"{need.path}: {error.strerror}", need.hint if missing else "")
+    is_folder = stat.S_ISDIR(os.fstat(found).st_mode)
+    os.close(found)
+    return _fault(need, f"{need.path}: is a folder") if is_folder else None
+
+
+def _interface(need: Interface, vm: str) -> Fault | None:
+    init = f"sudo vm-init {vm}"
+    if is_bsd():
+        node = f"/dev/{need.name}"
+        ready = os.access(node, os.R_OK | os.W_OK)
+        return None if ready else _fault(need, f"{node} is missing or not yours", init)
+    link = f"{_SYS}/class/net/{need.name}"
+    kind = "macvtap" if need.macvtap else "tap"
+    if not os.path.isdir(link):
+        return _fault(need, f"{kind} {need.name} is missing", init)
+    if need.macvtap:
+        node = macvtap_node(need.name)
+        ready = os.access(node, os.R_OK | os.W_OK)
+        return None if ready else _fault(need, f"{node} of macvtap {need.name} is not yours", init)
+    return _tap(need, link, init)
+
+
+def macvtap_node(name: str) -> str:
+    """The device node of a macvtap: /dev/tap and the interface's index."""
+    return f"/dev/tap{_word(f'{_SYS}/class/net/{name}/ifindex')}"
+
+
+def _tap(need: Interface, link: str, init: str) -> Fault | None:
+    flags = _word(f"{link}/tun_flags")
+    if not flags:
+        return _fault(need, f"{need.name} is there and is no tap", "give the card another name")
+    if _word(f"{link}/owner") not in (str(os.getuid()), "-1") and os.getuid() != 0:
+        return _fault(need, f"tap {need.name} belongs to another user", init)
+    if _word(f"{link}/carrier") == "1":
+        return _fault(need, f"tap {need.name} is in use", f"vm-list shows by whom; or {init}")
+    return None
+
+
+def _word(path: str) -> str:
+    """A file of sysfs; empty when it is not there or has nothing to say."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _pci(need: Pci, vm: str) -> Fault | None:
+    init = f"sudo vm-init {vm}"
+    address = need.address or pci_address(need.lookup)
+    if not address:
+        return _fault(need, f"there is no PCI device {need.lookup[0]} {need.lookup[1]}", "lspci -n")
+    device = f"{_SYS}/bus/pci/devices/{address}"
+    if not os.path.isdir(device):
+        return _fault(need, f"there is no PCI device {address}", "lspci -D")
+    if os.path.basename(os.path.realpath(f"{device}/driver")) != "vfio-pci":
+        return _fault(need, f"PCI device {address} is not bound to vfio-pci", init)
+    group = os.path.basename(os.path.realpath(f"{device}/iommu_group"))
+    if not os.access(f"/dev/vfio/{group}", os.R_OK | os.W_OK):
+        return _fault(need, f"/dev/vfio/{group} is not yours", init)
+    return None
+
+
+def pci_address(lookup: tuple[str, str]) -> str:
+    """The first PCI device of this vendor and kind; empty when there is none.
+
+    Args:
+        lookup: each 0x and 8 hex digits, the main id then the subsystem's.
+    """
+    wanted = [part[start : start + 4].lower() for part in lookup for start in (2, 6)]
+    folder = f"{_SYS}/bus/pci/devices"
+    files = ("vendor", "subsystem_vendor", "device", "subsystem_device")
+    try:
+        addresses = sorted(os.listdir(folder))
+    except OSError:
+        return ""
+    for address in addresses:
+        ids = [_word(f"{folder}/{address}/{file}")[2:].lower() for file in files]
+        if ids == wanted:
+            return address
+    return ""
+
+
+def _port(need: Port) -> Fault | None:
+    import socket  # wanted later anyway
+
+    kind = socket.SOCK_STREAM if need.protocol == "tcp" else socket.SOCK_DGRAM
+    family = socket.AF_INET6 if ":" in need.address else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((need.address, need.port))
+        except OSError as error:
+            problem = f"{need.protocol} port {need.port} of {need.address}: {error.strerror}"
+            return _fault(need, problem, "choose another port")
+    return None
+
+
+def _free_socket(need: FreeSocket, vm: str) -> Fault | None:
+    folder = os.path.dirname(need.path) or "."
+    if not os.path.isdir(folder):
+        return _fault(need, f"{folder}: no folder")
+    if not os.path.lexists(need.path):
+        return None
+    if not stat.S_ISSOCK(os.lstat(need.path).st_mode):
+        return _fault(need, f"{need.path} is there and is no socket", "choose another path")
+    if _answers(need.path):
+        return _fault(need, f"somebody listens at {need.path}", "choose another path")
+    return _fault(need, f"{need.path} is left over", f"rm {need.path}; or vm-run --fix {vm}")
+
+
+def is_leftover(path: str) -> bool:
+    """Whether a path is a socket that nobody listens at."""
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode) and not _answers(path)
+    except OSError:
+        return False
+
+
+def _answers(path: str) -> bool:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def accelerators() -> tuple[str, ...]:
+    """QEMU's accelerators that work here, best first."""
+    return ("kvm",) if kvm_works() else ("tcg",)

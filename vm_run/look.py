@@ -1,0 +1,98 @@
+"""What vm-run shows without running anything: command lines, keys, the description, the schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+
+from vm_run import launch
+from vm_run.slots import place
+from vm_spec.fault import VmError
+from vm_spec.targets import select
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vm_run.argument import Argument
+    from vm_run.slots import Placed
+    from vm_spec.machine import Description
+
+__all__ = ["dry_run", "explain"]
+
+
+def dry_run(description: Description, target: str, extra: list[str], form: str) -> str:
+    """The command that would be run: the same on every host, for nothing is asked of it.
+
+    Args:
+        description: what would be run.
+        target: its target.
+        extra: further arguments of the hypervisor.
+        form: shell (one line to copy), json (a list) or bhyve-config (flat keys).
+
+    Raises:
+        VmError: the hypervisor cannot do what the machine asks for.
+    """
+    placed = place(description, select(description, target))
+    if form == "bhyve-config":
+        from vm_run import bhyve_config
+
+        return bhyve_config.flat(placed).rstrip("\n")
+    binary, arguments = _command(placed)
+    argv = [binary, *(word for argument in arguments for word in argument.words)]
+    if launch.hypervisor(placed.machine) == "bhyve":
+        argv[-1:-1] = extra
+    else:
+        argv += extra
+    return json.dumps(argv) if form == "json" else shlex.join(argv)
+
+
+def explain(description: Description, target: str) -> str:
+    """Each argument with the key of the description that it comes from, line by line."""
+    _, arguments = _command(place(description, select(description, target)))
+    shown = [(shlex.join(argument.words), argument.key) for argument in arguments]
+    width = min(72, max(len(words) for words, _ in shown))
+    return "\n".join(f"{words:<{width}}  <- {key or '(always)'}" for words, key in shown)
+
+
+def _command(placed: Placed) -> tuple[str, list[Argument]]:
+    if launch.hypervisor(placed.machine) == "bhyve":
+        from vm_run import bhyve
+
+        return os.environ.get("BHYVE_BIN") or "bhyve", bhyve.arguments(placed)
+    from vm_run import qemu
+
+    return os.environ.get("QEMU_BIN") or "/usr/bin/qemu-system-x86_64", qemu.arguments(placed)
+
+
+def check(description: Description, target: str, vm: str) -> None:
+    """Looks whether this host has what a target needs.
+
+    Raises:
+        VmError: with everything that it lacks (69).
+    """
+    from vm_run import prepare
+
+    machine = select(description, target)
+    faults = prepare.lacks(machine, vm)
+    try:
+        launch.program(machine)
+    except VmError as error:
+        faults += error.faults
+    if faults:
+        raise VmError(*faults, status=prepare.UNAVAILABLE)
+
+
+def debug(description: Description) -> str:
+    """The description as it was read, in the native form."""
+    from vm_spec import encode
+
+    return encode.toml(description).rstrip("\n")
+
+
+def schema() -> str:
+    """The JSON Schema of descriptions."""
+    from vm_spec import schema as language
+
+    return json.dumps(language.schema(), indent=2)
+
+

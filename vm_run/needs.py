@@ -1,0 +1,185 @@
+"""What a machine needs of the host before it can start, device by device."""
+
+from __future__ import annotations
+
+from vm_spec.devices import (
+    AhciCd,
+    AhciHd,
+    Drive,
+    Nic,
+    Nvme,
+    Passthru,
+    Virtio9p,
+    VirtioBlk,
+    VirtioConsole,
+    VirtioInput,
+    VirtioScsi,
+)
+from vm_spec.value import TYPE_CHECKING, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vm_spec.devices import Emulation
+    from vm_spec.machine import Machine
+
+__all__ = ["File", "Folder", "FreeSocket", "Interface", "Need", "Pci", "Port", "needs"]
+
+
+class Wanted(Value):
+    """What every need has.
+
+    Attributes:
+        device: whose it is, `virtio-blk disk0`; empty for the machine's own.
+        fix: whether the description asks for the known repair.
+    """
+
+    device: str = ""
+    fix: bool = False
+
+
+class File(Wanted):
+    """A file or device node that can be opened.
+
+    Attributes:
+        path: where it is.
+        write: whether it is written to.
+        hint: how one comes by it.
+    """
+
+    path: str
+    write: bool = False
+    hint: str = ""
+
+
+class Folder(Wanted):
+    """A folder.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: str
+
+
+class Interface(Wanted):
+    """A tap or macvtap that this user may open.
+
+    Attributes:
+        name: the interface.
+        macvtap: whether it is a macvtap.
+    """
+
+    name: str
+    macvtap: bool = False
+
+
+class Pci(Wanted):
+    """A PCI device that this user may hand to a guest.
+
+    Attributes:
+        address: 0000:01:00.0; empty when it is looked up.
+        lookup: (vendor, device) as the description has them; empty without.
+    """
+
+    address: str = ""
+    lookup: tuple[str, str] = ("", "")
+
+
+class Port(Wanted):
+    """A port that nobody listens on.
+
+    Attributes:
+        protocol: tcp or udp.
+        address: the host's address.
+        port: 1 to 65535.
+    """
+
+    protocol: str = "tcp"
+    address: str
+    port: int
+
+
+class FreeSocket(Wanted):
+    """A path at which the hypervisor can make a socket.
+
+    Attributes:
+        path: where.
+    """
+
+    path: str
+
+
+Need = File | Folder | Interface | Pci | Port | FreeSocket
+
+
+def needs(machine: Machine) -> list[Need]:
+    """Everything a machine needs, the machine's own first, then by device in order."""
+    found: list[Need] = [*_own(machine)]
+    for device in machine.emulations:
+        found += _device(device, f"{device.kind} {device.label}")
+    return found
+
+
+def _own(machine: Machine) -> Iterator[Need]:
+    if machine.bootrom and machine.bootrom != "uefi":
+        hint = 'bootrom = "uefi" takes this host\'s own firmware'
+        yield File(path=machine.bootrom, hint=hint)
+        if machine.varfile:
+            yield File(path=machine.varfile, write=True, hint="copy the firmware's own template")
+    for path in (machine.kernel, machine.initrd):
+        if path:
+            yield File(path=path)
+    if machine.qemu.hugepages:
+        yield Folder(path=machine.qemu.hugepages)
+    for number, com in machine.coms:
+        if com.startswith("/dev/") and not com.startswith("/dev/nmdm"):
+            yield File(path=com, write=True, device=f"com{number}")
+    if machine.graphic:
+        yield Port(address=machine.graphic.host, port=machine.graphic.port, device="graphic")
+
+
+def _device(device: Emulation, name: str) -> Iterator[Need]:
+    fix = device.fix
+    match device:
+        case VirtioBlk() | AhciHd():
+            made = f"qemu-img create -f {device.image_format} {device.path} 20G"
+            yield File(device=name, fix=fix, path=device.path, write=not device.ro, hint=made)
+        case AhciCd():
+            yield File(device=name, path=device.path)
+        case VirtioScsi() | Drive():
+            write = device.media == "disk" and not (isinstance(device, VirtioScsi) and device.ro)
+            yield File(device=name, path=device.path, write=write)
+        case Nvme() if device.path:
+            yield File(device=name, path=device.path, write=True)
+        case VirtioInput():
+            yield File(device=name, fix=fix, path=device.path, write=True)
+        case Virtio9p():
+            yield Folder(device=name, path=device.path)
+        case VirtioConsole():
+            for port in device.ports:
+                yield FreeSocket(device=name, fix=fix, path=port.path)
+        case Passthru():
+            yield from _passthru(device, name)
+        case Nic():
+            yield from _nic(device, name)
+        case _:
+            pass
+
+
+def _passthru(device: Passthru, name: str) -> Iterator[Need]:
+    lookup = (device.lookup.vendor, device.lookup.device) if device.lookup else ("", "")
+    address = device.src.sysfs if device.src else ""
+    yield Pci(device=name, fix=device.fix, address=address, lookup=lookup)
+    if device.rom:
+        yield File(device=name, path=device.rom)
+
+
+def _nic(nic: Nic, name: str) -> Iterator[Need]:
+    if nic.name and nic.backend in ("tap", "macvtap"):
+        macvtap = nic.backend == "macvtap"
+        yield Interface(device=name, fix=nic.fix, name=nic.name, macvtap=macvtap)
+    for forward in nic.forward:
+        yield Port(
+            device=name, protocol=forward.protocol, address=forward.address, port=forward.port
+        )

@@ -1,0 +1,140 @@
+"""A VM's place on this host while it is supervised: its locks, its folder, its record."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from vm_run import state
+from vm_run.process import Process
+from vm_spec.fault import Fault, VmError
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from vm_run.options import Options
+    from vm_run.state import Lock, Record
+    from vm_spec.machine import Description
+
+__all__ = ["Room"]
+
+_KEPT = ("hypervisor.log", "console.log", "com2.log", "com3.log", "com4.log", "lock")
+
+
+class Room:
+    """A VM's place on this host.
+
+    Attributes:
+        name: what the user calls the VM.
+        folder: where its sockets and logs are.
+        file: the description's file; empty or "-" for none.
+        record: what was left by a supervisor that is gone, when its guest is taken over.
+        lock: beside the description; None when there is no such place, or while the guest that
+            is taken over holds it alone.
+        leftovers: what could not be removed at the end.
+    """
+
+    def __init__(self, name: str, file: str) -> None:
+        self.name = name
+        self.file = file
+        self.folder = state.make_folder(name)
+        self.record: Record = {}
+        self.lock: Lock | None = None
+        self.own: Lock | None = None
+        self.leftovers: list[str] = []
+
+    @classmethod
+    def enter(cls, description: Description, options: Options) -> Self:
+        """Claims a VM for this process.
+
+        Raises:
+            VmError: it is running already (75), or there is nothing to recover (69).
+        """
+        room = cls(options.handle or description.name, description.file)
+        room.own = state.Lock.take(f"{room.folder}/lock", room.name)
+        try:
+            room._settle(options)
+        except BaseException:
+            room.own.release()
+            raise
+        return room
+
+    def _settle(self, options: Options) -> None:
+        """Takes over, ends or sweeps away what an earlier supervisor left."""
+        record = state.read(self.folder)
+        living = state.lives(record)
+        if options.recover and not living:
+            hint = f"start it: vm-run {self.name}"
+            raise VmError(Fault(problem=f"{self.name} has no guest to recover", hint=hint), status=69)
+        if options.recover:
+            self.record = record
+            return
+        if living and options.force:
+            self._kill(record)
+        elif living:
+            problem = f"{self.name} is already running (pid {record['pid']}), without a supervisor"
+            hint = f"take it over: vm-run --recover {self.name}; or end it: vm-run --force {self.name}"
+            raise VmError(Fault(problem=problem, hint=hint), status=state.BUSY)
+        self.claim(force=options.force)
+        self.sweep(_KEPT[-1:])
+
+    def _kill(self, record: Record) -> None:
+        import select
+        import signal
+
+        process = Process(record["pid"], is_child=False)
+        process.send(signal.SIGKILL)
+        select.select([process.fd], [], [], 10)
+        process.close()
+
+    def claim(self, *, force: bool = False) -> None:
+        """Takes the lock beside the description, if it is not ours yet.
+
+        Raises:
+            VmError: somebody else has it (75).
+        """
+        if self.lock or self.file in ("", "-"):
+            return
+        try:
+            self.lock = state.Lock.take(state.lock_path(self.file), self.name, force=force)
+        except OSError:
+            self.lock = None  # a folder that cannot be written to: this host's own lock must do
+
+    def sweep(self, kept: tuple[str, ...] = _KEPT) -> None:
+        """Removes what an ended guest leaves, but for what is kept."""
+        for entry in os.listdir(self.folder):
+            if entry not in kept:
+                self.remove(f"{self.folder}/{entry}")
+
+    def remove(self, path: str) -> None:
+        """Removes a file; one that stays is remembered in `leftovers`."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.leftovers.append(f"{path}: {error.strerror}")
+
+    def write(self, record: Record) -> None:
+        """Keeps what another supervisor needs to take this guest over."""
+        common = {
+            "version": 1,
+            "name": self.name,
+            "file": os.path.abspath(self.file) if self.file not in ("", "-") else "",
+            "host": os.uname().nodename,
+            "boot_id": state.boot_id(),
+            "supervisor": os.getpid(),
+            "since": time.time(),
+        }
+        state.write(self.folder, common | record)
+        state.replace_file(f"{self.folder}/pid", f"{record['pid']}\n")
+
+    def leave(self, *, clean: bool = True) -> None:
+        """Gives the VM up; what an ended guest left is removed, its logs are kept."""
+        if clean:
+            self.sweep()
+            if self.lock:
+                self.lock.release()
+        if self.own:
+            self.own.release()

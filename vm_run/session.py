@@ -1,0 +1,273 @@
+"""The story of vm-run: a description is started, watched, and started again until it is done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from vm_run.launch import hypervisor, launch
+from vm_run.options import Ending, Options
+from vm_run.prepare import require
+from vm_run.room import Room
+from vm_run.slots import place
+from vm_run.terminal import Saved
+from vm_spec.devices import VirtioConsole
+from vm_spec.fault import Fault, VmError
+from vm_spec.targets import select
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from subprocess import Popen
+    from typing import Any
+
+    from vm_run.control import Qmp
+    from vm_run.process import Process
+    from vm_run.reboot import Boot
+    from vm_run.supervise import Guest, Signals, Verdict
+    from vm_spec.machine import Description, Machine
+
+    OnEvent = Callable[[dict[str, Any]], None]
+
+__all__ = ["Options", "run"]
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _nobody(event: dict[str, object]) -> None:
+    """Listens to no event."""
+
+
+def run(
+    description: Description, options: Options | None = None, on_event: OnEvent = _nobody
+) -> Ending:
+    """Runs a description until its guest ends for good.
+
+    Call it from the main thread: it listens to SIGTERM, SIGINT and SIGHUP meanwhile.
+
+    Args:
+        description: what to run.
+        options: how.
+        on_event: is told what happens, each time with a table: `event` is one of note, starting,
+            started, running, stopping, forcing, ended, restarting and finished; vm-run(1),
+            EVENTS, has their other keys.
+
+    Raises:
+        VmError: it cannot be run: its description is wrong (65), the host lacks something (69),
+            it is running already (75).
+    """
+    options = options or Options()
+    session = Session(description, options, on_event)
+    clean = False
+    try:
+        ending = session.last()
+        clean = True
+    except VmError:
+        clean = session.guest is None
+        raise
+    finally:
+        session.close(clean=clean)
+    session.tell("finished", outcome=ending.outcome, why=ending.why, status=ending.status)
+    return ending
+
+
+class Session:
+    """One run of vm-run.
+
+    Attributes:
+        room: the VM's place on this host.
+        guest: what is running at the moment.
+        starts: when guests were started, on the monotonic clock.
+    """
+
+    def __init__(self, description: Description, options: Options, on_event: OnEvent) -> None:
+        self.description = description
+        self.options = options
+        self.on_event = on_event
+        self.room = Room.enter(description, options)
+        self.terminal = Saved()
+        self.signals: Signals | None = None
+        self.guest: Guest | None = None
+        self.target: str = options.target
+        self.starts: list[float] = []
+        self.script: Popen[bytes] | None = None
+
+    def tell(self, event: str, **facts: object) -> None:
+        """Tells whoever listens what has happened."""
+        self.on_event({"event": event, "vm": self.room.name, "time": time.time()} | facts)
+
+    def last(self) -> Ending:
+        """Starts guest after guest, and says how the last one ended."""
+        from_record = bool(self.room.record)
+        while True:
+            machine = select(self.description, self.target)
+            self.guest = self._recovered(machine) if from_record else self._started(machine)
+            verdict = self._watched(self.guest)
+            self.guest, from_record = None, False
+            step = self._after(verdict, machine)
+            if isinstance(step, str):
+                return self._ending(verdict, step)
+            self.target = step.target
+            self.tell("restarting", target=self.target)
+            self.room.claim()
+
+    def _started(self, machine: Machine) -> Guest:
+        """A guest that has just been started.
+
+        What watches it is loaded only now, while it is booting.
+        """
+        options = self.options
+        if options.check:
+            require(machine, self.room.name, options.fix, lambda text: self.tell("note", text=text))
+        placed = place(self.description, machine)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        started = launch(placed, self.room, options)
+        self.starts.append(time.monotonic())
+        if started.note:
+            self.tell("note", text=started.note)
+
+        from vm_run.control import Qmp
+        from vm_run.process import Process
+
+        process = Process(started.pid, is_child=True)
+        self._record(machine, process, started.argv)
+        self.tell("started", pid=process.pid, target=self.target, argv=started.argv)
+        self._post_start(machine, process)
+        return self._guest(machine, process, Qmp(started.monitor) if started.monitor else None)
+
+    def _recovered(self, machine: Machine) -> Guest:
+        """The guest whose supervisor is gone."""
+        from vm_run.control import Qmp
+        from vm_run.process import Process
+
+        record = self.room.record
+        self.target = str(record.get("target", self.target))
+        process = Process(int(record["pid"]), is_child=False)
+        path = f"{self.room.folder}/supervisor.sock"
+        qmp = Qmp.connect(path) if record.get("hypervisor") == "qemu" else None
+        now = time.monotonic() - time.time()
+        self.starts = [float(at) + now for at in record.get("starts", [])] or [time.monotonic()]
+        machine = select(self.description, self.target)
+        self._record(machine, process, record.get("argv", []))
+        self.tell("recovered", pid=process.pid, target=self.target)
+        return self._guest(machine, process, qmp)
+
+    def _guest(self, machine: Machine, process: Process, qmp: Qmp | None) -> Guest:
+        from vm_run.supervise import Guest, Signals
+
+        if self.signals is None:
+            self.signals = Signals()
+        return Guest(process, qmp, machine.stop_timeout, self.tell)
+
+    def _record(self, machine: Machine, process: Process, argv: list[str]) -> None:
+        from vm_run.process import started_at
+        from vm_run.state import replace_file
+
+        zero = time.time() - time.monotonic()
+        self.room.write(
+            {
+                "pid": process.pid,
+                "started_at": started_at(process.pid),
+                "hypervisor": hypervisor(machine),
+                "target": self.target,
+                "starts": [at + zero for at in self.starts[-(machine.reboot_limit + 1) :]],
+                "argv": argv,
+            }
+        )
+        for path, pid in (
+            (self.options.pid_file, process.pid),
+            (self.options.supervisor_pid_file, os.getpid()),
+        ):
+            if path:
+                replace_file(path, f"{pid}\n")
+
+    def _post_start(self, machine: Machine, process: Process) -> None:
+        if not machine.post_start_script:
+            return
+        from vm_run import command
+
+        environment = {"VM": self.room.name, "VM_PID": str(process.pid), "VM_TARGET": self.target}
+        with open(f"{self.room.folder}/hypervisor.log", "ab") as log:
+            self.script = command.start(machine.post_start_script, environment, log.fileno())
+
+    def _watched(self, guest: Guest) -> Verdict:
+        from vm_run.supervise import supervise
+
+        assert self.signals  # noqa: S101  for the type checker: every guest comes with them
+        verdict = supervise(guest, self.signals)
+        self.terminal.restore()
+        guest.process.close()
+        if guest.qmp:
+            guest.qmp.close()
+        self._end_script()
+        self.tell("ended", outcome=verdict.outcome, target=self.target, detail=verdict.detail)
+        return verdict
+
+    def _end_script(self) -> None:
+        """Ends a post-start script with the guest it was for."""
+        if self.script is None:
+            return
+        if self.script.poll() is None:
+            self.script.terminate()
+        elif self.script.returncode:
+            self.tell("note", text=f"post_start_script: exit status {self.script.returncode}")
+        self.script.wait()
+        self.script = None
+
+    def _after(self, verdict: Verdict, machine: Machine) -> Boot | str:
+        """What boots next, or why nothing does."""
+        from vm_run.reboot import Stop, after
+
+        if verdict.asked or (self.signals and self.signals.take()):
+            return "it was asked to stop"
+        step = after(verdict.outcome, self.target, machine, self.options.policy, self.starts)
+        return step.why if isinstance(step, Stop) else step
+
+    def _ending(self, verdict: Verdict, why: str) -> Ending:
+        return Ending(
+            outcome=verdict.outcome,
+            target=self.target,
+            asked=verdict.asked,
+            forced=verdict.forced,
+            detail=verdict.detail,
+            why=why,
+            starts=len(self.starts),
+            seconds=time.monotonic() - self.starts[-1],
+            log=self._log() if verdict.outcome == "error" else (),
+        )
+
+    def _log(self) -> tuple[str, ...]:
+        """The last lines that the hypervisor wrote."""
+        try:
+            with open(f"{self.room.folder}/hypervisor.log", errors="replace") as log:
+                return tuple(log.read()[-4096:].splitlines()[-10:])
+        except OSError:
+            return ()
+
+    def close(self, *, clean: bool) -> None:
+        """Cleans up: sockets, pid files, locks; after a bug of ours the guest is left to recover.
+
+        Raises:
+            VmError: something could not be removed, and --panic-on-failed-cleanup was given (70).
+        """
+        self.terminal.restore()
+        if clean:
+            self._remove_outside()
+        self.room.leave(clean=clean)
+        if self.signals:
+            self.signals.close()
+        if self.room.leftovers and self.options.panic_on_failed_cleanup:
+            faults = [Fault(problem=f"cannot be removed: {left}") for left in self.room.leftovers]
+            raise VmError(*faults, status=70)
+
+    def _remove_outside(self) -> None:
+        """Removes what lies outside the state folder: pid files and sockets of virtio consoles."""
+        if not self.starts:
+            return
+        machine = select(self.description, self.target)
+        consoles = (d for d in machine.emulations if isinstance(d, VirtioConsole))
+        sockets = [port.path for device in consoles for port in device.ports]
+        for path in (*sockets, self.options.pid_file, self.options.supervisor_pid_file):
+            if path:
+                self.room.remove(path)

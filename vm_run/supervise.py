@@ -1,0 +1,242 @@
+"""One guest from its start to its end: signals and events in, an outcome out.
+
+Loaded while the guest is already booting. Nothing is polled for: one poll(2) waits for the
+process, for signals, for QMP and for the next deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from vm_spec.fault import VmError
+from vm_spec.machine import Outcome
+from vm_spec.value import TYPE_CHECKING, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+    from vm_run.control import Qmp
+    from vm_run.process import Process
+
+    Tell = Callable[..., None]
+
+__all__ = ["Guest", "Signals", "Verdict", "supervise"]
+
+_PRESS_EVERY_S = 10.0  # a guest that is still booting does not see the power button
+_QUIT_S = 5.0  # a QEMU that does not follow `quit` for so long is killed
+_BY_REASON = {
+    "guest-reset": "reboot",
+    "subsystem-reset": "reboot",
+    "guest-shutdown": "poweroff",
+    "guest-panic": "triple-fault",
+}
+_BY_STATUS = {0: "reboot", 1: "poweroff", 2: "halt", 3: "triple-fault", 5: "suspend"}
+
+
+class Verdict(Value):
+    """How a guest ended.
+
+    Attributes:
+        outcome: in one word.
+        asked: whether it was we who asked it to end.
+        forced: whether it had to be forced.
+        detail: what the hypervisor's exit says beyond the outcome: `exit status 1`, `SIGKILL`.
+    """
+
+    outcome: Outcome
+    asked: bool = False
+    forced: bool = False
+    detail: str = ""
+
+
+class Signals:
+    """SIGTERM, SIGINT and SIGHUP as something to poll.
+
+    Attributes:
+        fd: becomes readable when one of them has come.
+    """
+
+    CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._former = {number: signal.signal(number, _noted) for number in self.CAUGHT}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.CAUGHT)
+
+    def take(self) -> list[str]:
+        """The names of the signals that have come since the last call."""
+        try:
+            numbers = os.read(self.fd, 512)
+        except BlockingIOError:
+            return []
+        return [signal.Signals(number).name for number in numbers if number in self.CAUGHT]
+
+    def close(self) -> None:
+        """Gives the signals their former meaning back."""
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        os.close(self.fd)
+        os.close(self._write)
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """A handler must exist for the wake-up descriptor to be written to."""
+
+
+class Guest:
+    """A hypervisor with its guest, as it is seen while it runs.
+
+    Attributes:
+        process: the hypervisor.
+        qmp: its monitor; None for bhyve.
+        stop_timeout_s: how long it has to power off when asked.
+        tell: is told what happens: tell("running"), tell("stopping", by="SIGTERM").
+    """
+
+    def __init__(self, process: Process, qmp: Qmp | None, stop_timeout_s: float, tell: Tell) -> None:
+        self.process = process
+        self.qmp = qmp
+        self.stop_timeout_s = stop_timeout_s
+        self.tell = tell
+        self.outcome: str | None = None
+        self.forced = False
+        self.force_at: float | None = None
+        self.press_at: float | None = None
+        self.kill_at: float | None = None
+
+    def stop(self, by: str) -> None:
+        """Asks the guest to power off; asked a second time, forces it."""
+        if self.force_at is not None:
+            self.force(f"{by} again")
+            return
+        now = time.monotonic()
+        self.force_at = now + self.stop_timeout_s
+        self.press_at = now
+        self.tell("stopping", by=by, timeout=self.stop_timeout_s)
+        if self._is_halted():
+            self.outcome = "halt"
+            self.force("its processors are halted")
+
+    def press(self) -> None:
+        """Presses the power button (ACPI)."""
+        self.press_at = time.monotonic() + _PRESS_EVERY_S
+        if self.qmp is None:
+            self.process.send(signal.SIGTERM)  # bhyve(8), SIGNAL HANDLING
+        else:
+            self._told("system_powerdown")
+
+    def force(self, why: str) -> None:
+        """Ends the hypervisor: by `quit`, so that images are closed; SIGKILL follows."""
+        if self.forced:
+            self.process.send(signal.SIGKILL)
+            return
+        self.forced = True
+        self.kill_at = time.monotonic() + _QUIT_S
+        self.press_at = None
+        self.tell("forcing", why=why)
+        if not self._told("quit"):
+            self.process.send(signal.SIGKILL)
+
+    def _told(self, command: str) -> bool:
+        """Whether QEMU could be told a command."""
+        try:
+            if self.qmp:
+                self.qmp.tell(command)
+        except OSError:
+            return False
+        return self.qmp is not None
+
+    def _is_halted(self) -> bool:
+        try:
+            return self.qmp is not None and self.qmp.is_halted()
+        except (OSError, VmError):
+            return False
+
+    def act(self, now: float) -> None:
+        """Does what is due."""
+        if self.kill_at is not None and now >= self.kill_at:
+            self.process.send(signal.SIGKILL)
+            self.kill_at = None
+        elif self.force_at is not None and now >= self.force_at and not self.forced:
+            self.force(f"it did not power off within {self.stop_timeout_s:g} s")
+        elif self.press_at is not None and now >= self.press_at:
+            self.press()
+
+    def next_deadline(self) -> float | None:
+        """When `act` has something to do next, on the monotonic clock."""
+        force_at = None if self.forced else self.force_at
+        return min((at for at in (self.kill_at, force_at, self.press_at) if at), default=None)
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Takes notice of an event of QEMU's (qemu-qmp-ref(7))."""
+        match event["event"]:
+            case "RESUME":
+                self.tell("running")
+            case "GUEST_PANICKED":
+                self.outcome = "triple-fault"
+            case "SUSPEND_DISK":
+                self.outcome = "suspend"
+            case "SHUTDOWN" if self.outcome is None:
+                self.outcome = _BY_REASON.get(event.get("data", {}).get("reason", ""), "killed")
+            case _:
+                pass
+
+
+def supervise(guest: Guest, signals: Signals) -> Verdict:
+    """Waits until a hypervisor has ended, handing on signals, and says how."""
+    poll = select.poll()
+    poll.register(guest.process.fd, select.POLLIN)
+    poll.register(signals.fd, select.POLLIN)
+    if guest.qmp:
+        poll.register(guest.qmp.socket, select.POLLIN)
+    else:
+        guest.tell("running")
+    while guest.process.fd not in _ready(poll, guest.next_deadline()):
+        for name in signals.take():
+            guest.stop(name)
+        _listen(guest, poll)
+        guest.act(time.monotonic())
+    return _verdict(guest)
+
+
+def _ready(poll: select.poll, deadline: float | None) -> set[int]:
+    wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000 + 1
+    return {fd for fd, _ in poll.poll(wait_ms)}
+
+
+def _listen(guest: Guest, poll: select.poll | None = None) -> None:
+    if guest.qmp is None:
+        return
+    try:
+        for event in guest.qmp.events():
+            guest.hear(event)
+    except EOFError:
+        if poll:
+            poll.unregister(guest.qmp.socket)
+        guest.qmp.close()
+        guest.qmp = None
+
+
+def _verdict(guest: Guest) -> Verdict:
+    had_qmp = guest.qmp is not None
+    _listen(guest)
+    code = guest.process.wait()
+    outcome, detail = guest.outcome, ""
+    if code is not None and code < 0:
+        detail = signal.Signals(-code).name
+        outcome = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
+    elif outcome is None and not had_qmp and code is not None:
+        outcome, detail = _BY_STATUS.get(code, "error"), f"exit status {code}"
+    elif outcome is None:
+        outcome, detail = "error" if code else "killed", f"exit status {code}"
+    return Verdict(
+        outcome=Outcome(outcome), asked=guest.force_at is not None, forced=guest.forced,
+        detail=detail,
+    )  # fmt: skip

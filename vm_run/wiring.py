@@ -1,0 +1,49 @@
+"""What this host, at this moment, connects a hypervisor to.
+
+The command line is a pure function of a placed machine and of this value. A dry run uses
+`NOMINAL`, which is the same everywhere.
+"""
+
+from __future__ import annotations
+
+from vm_spec.value import TYPE_CHECKING, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["NOMINAL", "Wiring"]
+
+NO_FDS: Mapping[str, int] = {}
+NO_PCI: Mapping[str, str] = {}
+
+
+class Wiring(Value):
+    """The host's ends that a description does not name.
+
+    Attributes:
+        accel: QEMU accelerators, the first that works is used.
+        firmware: the host's own UEFI firmware, what `bootrom = "uefi"` stands for.
+        state: the folder of a running machine's sockets and logs; it ends in the VM's name.
+        logged: whether consoles are also written to files in `state`.
+        attached: whether "stdio" is this terminal; else it is a socket, as with --detach.
+        vhost: whether taps may use the host's vhost-net.
+        fds: what is open for the hypervisor already: label of a macvtap device, `qmp`,
+            `supervisor` (listening control sockets) or `vnc-password` -> descriptor.
+        pci: label of a passthru device with `lookup` -> address on this host, 0000:01:00.0.
+    """
+
+    accel: tuple[str, ...] = ("kvm", "tcg")
+    firmware: str = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+    state: str = ""
+    logged: bool = False
+    attached: bool = True
+    vhost: bool = False
+    fds: Mapping[str, int] = NO_FDS
+    pci: Mapping[str, str] = NO_PCI
+
+    def folder(self, name: str) -> str:
+        """Where the sockets of the VM of this name are."""
+        return self.state or f"/tmp/vm/{name}"  # noqa: S108  shown by a dry run, never opened
+
+
+NOMINAL = Wiring()
