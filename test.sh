@@ -10,90 +10,36 @@
 set -eu
 cd -- "$(dirname -- "$0")"
 
-say() { printf 'test.sh: %s\n' "$*"; }
-die() {
-    say "$*" >&2
-    exit 69
-}
-have() { command -v "$1" >/dev/null 2>&1; }
+# shellcheck source=/dev/null  # setup.sh is checked by itself
+. ./setup.sh
 in_ci() { case ${CI:-} in '' | 0 | false) return 1 ;; esac; }
 
 # --- Debian's packages -------------------------------------------------------------------------
 
-missing=
-want() { # PACKAGE COMMAND...: the package is missing when the command fails
-    package=$1
-    shift
-    "$@" >/dev/null 2>&1 || missing="$missing $package"
-}
-
-as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
-apt_install() {
-    # shellcheck disable=SC2086  # one word for each package
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 \
-        install --yes --no-install-recommends $missing >/dev/null
-}
-known() { # PACKAGE...: whether apt has heard of each
-    for package; do
-        apt-cache policy "$package" | grep -q 'Candidate: [0-9]' || return 1
-    done
-}
-update() {
-    say 'apt-get update'
-    as_root apt-get -qq update
-}
-
-install_missing() {
-    have apt-get || { say "cannot install, this is not Debian:$missing" && return 1; }
-    [ "$(id -u)" -eq 0 ] || have sudo ||
-        { say "cannot install, neither root nor sudo:$missing" && return 1; }
-    # shellcheck disable=SC2086  # one word for each package
-    known $missing || update || return 1
-    say "apt-get install$missing"
-    apt_install || { update && apt_install; } || { say "apt-get failed:$missing" && return 1; }
-}
-
-python=/usr/bin/python3
-[ -x "$python" ] || python=$(command -v python3) || python=/usr/bin/python3
-
-want python3 have "$python"
-want python3-venv "$python" -c 'import ensurepip, venv'
-want qemu-system-x86 have qemu-system-x86_64
+want_to_run
 want qemu-utils have qemu-img
 want ovmf test -e /usr/share/OVMF/OVMF_CODE_4M.fd
 want make have make
 want shellcheck have shellcheck
 want mandoc have mandoc
 
-if [ -z "$missing" ]; then
-    say 'every Debian package is here'
-elif ! install_missing; then
+if ! install_missing; then
     if in_ci; then die 'in CI every tool must be here'; fi
     say 'going on: the tests that need them are skipped or fail'
 fi
 
 # --- the virtual environment -------------------------------------------------------------------
 
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    die "$python is missing or older than Python 3.11"
-
-stamp=.venv/installed
-pip() { PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip "$@"; }
-state() { pwd && "$python" --version && cat pyproject.toml; }
-
-if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-    say "making .venv with $python"
-    "$python" -m venv --clear .venv
-fi
-if state | cmp -s - "$stamp"; then
+make_venv
+if venv_has dev; then
     say '.venv is up to date'
 else
     say 'installing the project and what its tests need into .venv'
-    rm -f "$stamp"
+    rm -f .venv/has-*
     pip install --editable '.[dev]'
     # What `make install` will want, so that its test needs no network.
     pip wheel --wheel-dir .venv/wheels 'setuptools>=77' .
-    state >"$stamp"
+    venv_state | tee .venv/has-run >.venv/has-dev
 fi
 PATH=$PWD/.venv/bin:$PATH
 export PATH
@@ -102,11 +48,7 @@ export PATH
 
 VMMAN_GUEST=${XDG_CACHE_HOME:-$HOME/.cache}/vmman/guest
 export VMMAN_GUEST
-say "building the guest in $VMMAN_GUEST"
-mkdir -p -- "${VMMAN_GUEST%/*}"
-# It fetches packages without installing them; an image without lists of packages needs them now.
-[ -e "$VMMAN_GUEST/key" ] || known linux-image-cloud-amd64 || update
-tests/guest/build.sh "$VMMAN_GUEST"
+build_guest "$VMMAN_GUEST"
 
 # --- what this machine can serve ---------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""What there is, and what runs where: `survey` finds it, `columns` shows it."""

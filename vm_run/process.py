@@ -95,12 +95,14 @@ def spawn(argv: list[str], fds: Mapping[int, int], environment: Mapping[str, str
 
 
 def started_at(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 if there is none of this number.
+    """When a process started, in clock ticks since boot; 0 if none of this number runs.
 
-    With the boot's id it tells a process from a later one of the same number (proc(5), stat).
+    With the boot's id it tells a process from a later one of the same number (proc(5), stat). One
+    that has ended is none, even if its parent never asks how: not every container has an init.
     """
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return int(stat.read().rpartition(")")[2].split()[19])
+            fields = stat.read().rpartition(")")[2].split()
+        return 0 if fields[0] in ("Z", "X") else int(fields[19])
     except (OSError, ValueError, IndexError):
         return 0

@@ -30,7 +30,6 @@ class Image(Value):
         path: where it is on the host.
         layout: its format.
         readonly: it is never written.
-        lenient: that it cannot be opened for writing is no error.
         uncached: the host's page cache is bypassed.
         trims: deallocation by the guest is passed to the host.
     """
@@ -39,7 +38,6 @@ class Image(Value):
     path: str
     layout: str
     readonly: bool = False
-    lenient: bool = False
     uncached: bool = False
     trims: bool = True
 
@@ -63,9 +61,10 @@ def image(device: Storage, node: str) -> Image:
             readonly = device.ro or device.media == "cdrom"
             made = replace(made, layout=device.format or format_of(path), readonly=readonly)
         case Drive():
+            hosts_own = device.interface == "pflash" and path.startswith("/usr/")
             made = replace(
-                made, layout=device.format or "raw", readonly=device.media == "cdrom",
-                lenient=device.interface == "pflash", uncached=device.nocache,
+                made, layout=device.format or "raw", uncached=device.nocache,
+                readonly=device.media == "cdrom" or hosts_own,
             )  # fmt: skip
         case _:
             assert_never(device)
@@ -77,8 +76,6 @@ def blockdev(image: Image, key: str) -> Argument:
     protocol = _protocol(image.path)
     uncached = image.uncached or protocol == "host_device"
     shared: dict[str, object] = {"read-only": image.readonly}
-    if image.lenient and not image.readonly:
-        shared["auto-read-only"] = True
     if uncached:
         shared["cache"] = {"direct": True}
     file: dict[str, object] = {

@@ -12,8 +12,10 @@ from vm_spec.devices import (
     Nvme,
     OtherNic,
     Raw,
+    VirtioConsole,
     VirtioNet,
     VirtioScsi,
+    Xhci,
 )
 from vm_spec.fault import Fault
 from vm_spec.value import TYPE_CHECKING
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["limits"]
 
 FREEBSD_NETS = ("netgraph", "netmap", "vale", "vmnet")
-OWN_NAMES = ("graphic", "tablet", "pci", "pcie", "ide", "isa", "main-system-bus")
+OWN_NAMES = ("graphic", "tablet", "qmp", "supervisor", "vnc-password")
+OWN_BUSES = ("pci", "pcie", "ide", "isa")  # QEMU's own: pci.0, ide.3
 OWN_SLOTS = {"q35": 31, "pc": 1}
 IDE_DRIVES = {"q35": 6, "pc": 4, "microvm": 0}
 ON_FREEBSD = "exists on FreeBSD only"
@@ -123,13 +126,24 @@ def _is_loopback(host: str) -> bool:
 
 def _device(device: Emulation, placed: Placed) -> Iterator[Problem]:
     machine = placed.machine
-    if device.label.partition(".")[0] in OWN_NAMES:
+    if _clashes(device):
         yield "label", "is a name that QEMU itself uses", "choose another"
     if device.sits_on_pci:
         yield from _slot(placed, device.label)
     if family(machine) == "microvm" and not _is_virtio(device):
         yield "", "is no virtio device, and microvm has no other", "use machine q35"
     yield from _kind(device)
+
+
+def _clashes(device: Emulation) -> bool:
+    """Whether the device, or a bus that it brings, would have the name of another."""
+    first, dot, _ = device.label.partition(".")
+    if device.label in OWN_NAMES or (first == "pci" and dot):
+        return True
+    brings_bus = isinstance(
+        device, AhciHd | AhciCd | Nvme | VirtioScsi | VirtioConsole | Xhci | Hda
+    )
+    return brings_bus and first in OWN_BUSES
 
 
 def _is_virtio(device: Emulation) -> bool:

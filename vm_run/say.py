@@ -35,7 +35,7 @@ def line(event: dict[str, Any]) -> str:
         case "note":
             return str(event["text"])
         case "restarting":
-            return f"starting again: target {event['target']}"
+            return f"guest {ended(event['outcome'])}; starting again: target {event['target']}"
         case "recovered":
             return f"took over pid {event['pid']}, target {event['target']}"
         case "stopping":
@@ -45,19 +45,17 @@ def line(event: dict[str, Any]) -> str:
             )
         case "forcing":
             return f"forcing the guest: {event['why']}"
-        case "ended":
-            detail = f" ({event['detail']})" if event["detail"] else ""
-            return f"guest {ended(event['outcome'])}{detail}, target {event['target']}"
         case _:
             return ""
 
 
 def sentence(ending: Ending) -> str:
     """How the session ended and why it went no further, in one sentence."""
-    forced = ", forced" if ending.forced else ""
+    forced = ", forced," if ending.forced else ""
+    detail = f" ({ending.detail})" if ending.detail else ""
     runs = "" if ending.starts == 1 else f", start {ending.starts}"
     return (
-        f"guest {ended(ending.outcome)}{forced} after {ending.seconds:.1f} s "
+        f"guest {ended(ending.outcome)}{detail}{forced} after {ending.seconds:.1f} s "
         f"(target {ending.target}{runs}); not started again: {ending.why}"
     )
 

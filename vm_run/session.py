@@ -89,7 +89,7 @@ class Session:
         self.terminal = Saved()
         self.signals: Signals | None = None
         self.guest: Guest | None = None
-        self.target: str = options.target
+        self.target = str(self.room.record.get("target", options.target))
         self.starts: list[float] = []
         self.script: Popen[bytes] | None = None
 
@@ -109,7 +109,7 @@ class Session:
             if isinstance(step, str):
                 return self._ending(verdict, step)
             self.target = step.target
-            self.tell("restarting", target=self.target)
+            self.tell("restarting", outcome=verdict.outcome, target=self.target)
             self.room.claim()
 
     def _started(self, machine: Machine) -> Guest:
@@ -142,13 +142,11 @@ class Session:
         from vm_run.process import Process
 
         record = self.room.record
-        self.target = str(record.get("target", self.target))
         process = Process(int(record["pid"]), is_child=False)
         path = f"{self.room.folder}/supervisor.sock"
         qmp = Qmp.connect(path) if record.get("hypervisor") == "qemu" else None
         now = time.monotonic() - time.time()
         self.starts = [float(at) + now for at in record.get("starts", [])] or [time.monotonic()]
-        machine = select(self.description, self.target)
         self._record(machine, process, record.get("argv", []))
         self.tell("recovered", pid=process.pid, target=self.target)
         return self._guest(machine, process, qmp)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from vm_spec.devices import Drive
 from vm_spec.fault import Fault, VmError
+from vm_spec.targets import select
 from vm_spec.value import TYPE_CHECKING, Value
 from vm_spec.words import PciSlot
 
@@ -59,16 +60,17 @@ def place(description: Description, machine: Machine) -> Placed:
     Raises:
         VmError: two devices claim one slot, or no slot is left.
     """
-    board = _board(machine)
+    reserved = _reserved(description)
     base = _on_pci(description.machine.emulations)
     targets = [_on_pci(target.emulations) for target in description.targets]
     pinned = {d.slot for devices in [base, *targets] for d in devices if d.slot}
-    everywhere = _assign(base, pinned | set(board.values()))
+    everywhere = _assign(base, pinned | reserved)
     slots = _inherited(machine, everywhere)
     slots |= _assign(
         [device for device in _on_pci(machine.emulations) if device.label not in slots],
-        pinned | set(board.values()) | set(everywhere.values()),
+        pinned | reserved | set(everywhere.values()),
     )
+    board = _board(machine)
     _refuse_conflicts(machine, slots, board)
     graphics = {label: slot for label, slot in board.items() if label in ("graphic", "tablet")}
     return Placed(
@@ -79,13 +81,18 @@ def place(description: Description, machine: Machine) -> Placed:
 def _board(machine: Machine) -> dict[str, PciSlot]:
     """What sits on the board itself."""
     board = {"hostbridge": HOST_BRIDGE, "lpc": machine.lpc_slot or LPC}
-    for bus in range(1, BUSES):
-        board[f"the bridge to bus {bus}"] = PciSlot(slot=BRIDGE_SLOT, function=bus - 1)
     if machine.graphic:
         board["graphic"] = machine.graphic.slot or GRAPHIC
         if machine.graphic.xhci_table:
             board["tablet"] = TABLET
     return board
+
+
+def _reserved(description: Description) -> set[PciSlot]:
+    """What is on the board of the base or of any target, so that no choice moves the base."""
+    machines = [select(description, target.name) for target in description.targets]
+    boards = map(_board, [description.machine, *machines])
+    return {slot for board in boards for slot in board.values()}
 
 
 def _on_pci(devices: Iterable[Emulation]) -> list[Emulation]:
@@ -137,21 +144,28 @@ def _full(device: Emulation) -> Fault:
 def _refuse_conflicts(
     machine: Machine, slots: Mapping[str, PciSlot], board: Mapping[str, PciSlot]
 ) -> None:
-    kinds: dict[str, str] = {device.label: device.kind for device in machine.emulations}
-    holders: dict[PciSlot, str] = {slot: label for label, slot in board.items()}
+    names: dict[str, str] = {
+        device.label: f"{device.kind} {device.label}" for device in machine.emulations
+    }
+    claims = [*board.items(), *_bridges(machine, slots)]
+    claims += [(names[label], slot) for label, slot in slots.items()]
+    holders: dict[PciSlot, str] = {}
     faults: list[Fault] = []
-    for label, slot in slots.items():
-        holder = holders.setdefault(slot, label)
-        if holder != label:
-            faults.append(
-                Fault(
-                    problem=f"slot {slot} is also claimed by {holder}",
-                    hint="give one of them another slot, or leave it out to have one chosen",
-                    device=f"{kinds[label]} {label}",
-                )
-            )
+    for name, slot in claims:
+        if slot in holders:
+            problem = f"slot {slot} is also claimed by {holders[slot]}"
+            hint = "give one of them another slot, or leave it out to have one chosen"
+            faults.append(Fault(problem=problem, hint=hint, device=name))
+        holders.setdefault(slot, name)
     if faults:
         raise VmError(*faults)
+
+
+def _bridges(machine: Machine, slots: Mapping[str, PciSlot]) -> Iterator[tuple[str, PciSlot]]:
+    """What leads to the buses that are used; the first bridge always, or no other is found."""
+    used = {slot.bus for slot in slots.values()} & set(range(1, BUSES))
+    for bus in sorted({1, *used}) if used and machine.hypervisor != "bhyve" else []:
+        yield f"the bridge to bus {bus}", PciSlot(slot=BRIDGE_SLOT, function=bus - 1)
 
 
 def _boot(description: Description, machine: Machine) -> tuple[str, ...]:

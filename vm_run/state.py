@@ -48,6 +48,17 @@ def make_folder(name: str) -> str:
     return path
 
 
+def names() -> list[str]:
+    """The names of the state folders; none where their place is not this user's alone."""
+    place = os.path.dirname(folder("-"))
+    try:
+        _own(os.path.dirname(place))
+        _own(place)
+        return os.listdir(place)
+    except (OSError, VmError):
+        return []
+
+
 def _own(path: str) -> None:
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
@@ -149,7 +160,7 @@ def _lock(fd: int) -> None:
 def is_locked(path: str) -> bool:
     """Whether somebody holds the lock in a file; asks the kernel, and takes nothing."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
@@ -177,10 +188,15 @@ def _holder(fd: int) -> Record:
 def holder(path: str) -> Record:
     """What stands in a lock's file: host, pid and boot_id; empty when it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return _table(file.read(4096))
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return {}
+    try:
+        return _holder(fd)
+    except OSError:
+        return {}
+    finally:
+        os.close(fd)
 
 
 def _held(name: str, holder: Record) -> Fault:
@@ -213,7 +229,7 @@ def read(path: str) -> Record:
 def _table(content: bytes) -> Record:
     try:
         table: object = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return table if isinstance(table, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 

@@ -103,6 +103,7 @@ class Guest:
     def __init__(self, process: Process, qmp: Qmp | None, stop_timeout_s: float, tell: Tell) -> None:
         self.process = process
         self.qmp = qmp
+        self.is_qemu = qmp is not None
         self.stop_timeout_s = stop_timeout_s
         self.tell = tell
         self.outcome: str | None = None
@@ -225,18 +226,24 @@ def _listen(guest: Guest, poll: select.poll | None = None) -> None:
 
 
 def _verdict(guest: Guest) -> Verdict:
-    had_qmp = guest.qmp is not None
     _listen(guest)
     code = guest.process.wait()
     outcome, detail = guest.outcome, ""
     if code is not None and code < 0:
         detail = signal.Signals(-code).name
         outcome = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
-    elif outcome is None and not had_qmp and code is not None:
-        outcome, detail = _BY_STATUS.get(code, "error"), f"exit status {code}"
-    elif outcome is None:
-        outcome, detail = "error" if code else "killed", f"exit status {code}"
+    elif outcome is None and code is not None:
+        outcome, detail = _by_status(code, guest), f"exit status {code}"
     return Verdict(
-        outcome=Outcome(outcome), asked=guest.force_at is not None, forced=guest.forced,
+        outcome=Outcome(outcome or "killed"),
+        asked=guest.force_at is not None,
+        forced=guest.forced,
         detail=detail,
-    )  # fmt: skip
+    )
+
+
+def _by_status(code: int, guest: Guest) -> str:
+    """What an exit status says: bhyve's by its manual; QEMU's only whether it failed."""
+    if guest.is_qemu:
+        return "error" if code else "poweroff"
+    return _BY_STATUS.get(code, "error")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from vm_spec.devices import Device, Disk, Nic, Nvme, Passthru
 from vm_spec.fault import Fault
 from vm_spec.targets import select
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from vm_spec.devices import Emulation
     from vm_spec.fault import Path
@@ -17,17 +17,30 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 
-def check(description: Description) -> list[Fault]:
-    """Every fault between keys, of the base and of its targets."""
+def check(description: Description, places: Mapping[tuple[str, str], Path]) -> list[Fault]:
+    """Every fault between keys, of the base and of its targets.
+
+    Args:
+        description: what was read.
+        places: where each device stands, by its target's name (empty: the base's) and its label.
+    """
     faults = [*_base(description)]
     for target in description.targets:
         faults += _target(description, target)
-    return faults
+    return [replace(fault, path=_place(fault.path, places)) for fault in faults]
+
+
+def _place(path: Path, places: Mapping[tuple[str, str], Path]) -> Path:
+    """The path of a key; that of a device, which `_of` names by its label, as it stands."""
+    if "emulations" not in path:
+        return path
+    owner, label = str(path[1]) if path[0] == "targets" else "", str(path[-1])
+    return places.get((owner, label)) or places.get(("", label), path[:-1])
 
 
 def _base(description: Description) -> Iterator[Fault]:
     machine = description.machine
-    yield from _unique(machine.emulations, ("emulations",))
+    yield from _unique(machine.emulations, ())
     yield from _machine(machine, ())
     yield from _next(machine, description, ())
     for device in machine.emulations:
@@ -59,7 +72,8 @@ def _unique(devices: Iterable[Emulation], path: Path) -> Iterator[Fault]:
 
 
 def _of(device: Device, path: Path, problem: str, hint: str = "") -> Fault:
-    return Fault(path=path, device=f"{device.kind} {device.label}", problem=problem, hint=hint)
+    where = (*path, "emulations", device.label)
+    return Fault(path=where, device=f"{device.kind} {device.label}", problem=problem, hint=hint)
 
 
 def _next(machine: Machine, description: Description, path: Path) -> Iterator[Fault]:
@@ -79,8 +93,11 @@ def _machine(machine: Machine, path: Path) -> Iterator[Fault]:
         yield Fault(path=(*path, "varfile"), problem="needs a bootrom", hint=hint)
     if machine.lpc_slot and machine.lpc_slot.bus:
         yield Fault(path=(*path, "lpc_slot"), problem="must be on bus 0")
+    for device in machine.emulations if machine.graphic else ():
+        if device.label in ("graphic", "tablet"):
+            yield _of(device, path, "has the label of the screen's own", "choose another label")
     if sum(com == "stdio" for _, com in machine.coms) > 1:
-        yield Fault(path=path, problem='only one serial port can be "stdio"')
+        yield Fault(path=(*path, "com1"), problem='only one serial port can be "stdio"')
 
 
 def _device(device: Emulation, path: Path) -> Iterator[Fault]:

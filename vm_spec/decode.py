@@ -60,7 +60,7 @@ def loads(text: str, context: Context | None = None) -> Description:
     except RecursionError:
         raise VmError(Fault(problem="is nested too deeply", file=context.file)) from None
     if description is not None and not reader.faults:
-        reader.faults += check(description)
+        reader.faults += check(description, reader.places)
     if description is None or reader.faults:
         raise VmError(*_placed(reader.faults, text, context))
     return description
@@ -200,7 +200,8 @@ def _complete_target(target: Target, machine: Machine, context: Context) -> Targ
     if changes.get("bootrom") == "uefi" and "varfile" not in changes and machine.varfile is None:
         changes["varfile"] = FilePath(f"{context.folder or '.'}/{machine.name}.vars.fd")
     devices = emulations.complete(target.emulations, machine.name, context.user)
-    return replace(target, emulations=devices, changes=tuple(changes.items()))
+    ordered = tuple((field, changes[field]) for field in Machine.fields if field in changes)
+    return replace(target, emulations=devices, changes=ordered)
 
 
 def _placed(faults: Iterable[Fault], text: str, context: Context) -> list[Fault]:

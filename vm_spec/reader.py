@@ -40,8 +40,10 @@ class Reader:
 
     Attributes:
         folder: where relative paths start; empty for the current folder.
+        home: what `~` at the beginning of a path stands for.
         faults: what was found wrong so far.
         device: what faults are grouped by at the moment.
+        places: where each device stands, by its target's name (empty: the base's) and its label.
     """
 
     def __init__(self, folder: str = "", home: str = "") -> None:
@@ -49,6 +51,7 @@ class Reader:
         self.home = home
         self.faults: list[Fault] = []
         self.device = ""
+        self.places: dict[tuple[str, str], Path] = {}
 
     def note(self, path: Path, problem: str, hint: str = "") -> None:
         """Keeps a fault of the device that is being read."""

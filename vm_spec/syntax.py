@@ -24,35 +24,35 @@ def parsed(text: str, context: Context) -> Raw:
     if len(text) > MOST_BYTES:
         problem = f"is longer than {MOST_BYTES // 1024} KiB: not a description"
         raise VmError(Fault(problem=problem, file=context.file))
-    parse = _parse_json if context.syntax == "json" else tomli.loads
     try:
-        raw: object = parse(text)
+        raw = _parse_json(text, context) if context.syntax == "json" else tomli.loads(text)
     except ValueError as error:
         raise VmError(_syntax(error, context)) from None
     if not is_table(raw):
         problem = "must be a table of keys and values"
-        raise VmError(Fault(problem=problem, file=context.file))
+        raise VmError(Fault(problem=problem, file=context.file, line=1))
     for key, value in context.overrides:
         _override(raw, key, value)
     return raw
 
 
-def _parse_json(text: str) -> object:
+def _parse_json(text: str, context: Context) -> object:
     import json
 
     def unique(pairs: list[tuple[str, object]]) -> Raw:
-        table = dict(pairs)
-        if len(table) < len(pairs):
-            keys = [key for key, _ in pairs]
-            msg = f"a key is given twice: {next(key for key in keys if keys.count(key) > 1)}"
-            raise ValueError(msg)
+        table: Raw = {}
+        for key, item in pairs:
+            if key in table:
+                problem = "is given twice in one table"
+                raise VmError(Fault(problem=problem, path=(key,), file=context.file))
+            table[key] = item
         return table
 
     return json.loads(text, object_pairs_hook=unique)
 
 
 def _syntax(error: ValueError, context: Context) -> Fault:
-    message = str(getattr(error, "msg", error))
+    message = str(getattr(error, "msg", error)).partition(";")[0]
     line = getattr(error, "lineno", 0)
     return Fault(
         problem=f"is not {context.syntax.upper()}: {message}",

@@ -14,6 +14,7 @@ __all__ = ["expand"]
 
 _USE = re.compile(r"%(?:%|\(([^)]*)\)|)")
 _MOST = 64 * 1024
+_TOO_LONG = "grows too long when its variables are replaced"
 
 
 class Variables:
@@ -27,16 +28,19 @@ class Variables:
     def __init__(self, values: dict[str, str], reader: Reader) -> None:
         self.values = values
         self.reader = reader
+        self.known: dict[str, str] = {}
+        self.left = 16 * _MOST  # characters that may still be put in: lest texts double and double
 
     def text(self, raw: str, path: Path, within: tuple[str, ...] = ()) -> str:
         """A text with its variables replaced; faults are noted and leave it as it is."""
         if "%" not in raw:
             return raw
         shown = _USE.sub(lambda use: self._one(use, path, within), raw)
-        if len(shown) > _MOST:
-            self.reader.note(path, "grows too long when its variables are replaced")
-            return raw
-        return shown
+        if len(shown) <= _MOST and self.left >= 0:
+            return shown
+        if not any(fault.problem == _TOO_LONG for fault in self.reader.faults):
+            self.reader.note(path, _TOO_LONG)
+        return raw
 
     def _one(self, use: re.Match[str], path: Path, within: tuple[str, ...]) -> str:
         name = use[1]
@@ -50,8 +54,15 @@ class Variables:
         elif name not in self.values:
             self.reader.unknown_variable(path, name, self.values)
         else:
-            return self.text(self.values[name], path, (*within, name))
+            return self._known(name, path, within)
         return use[0]
+
+    def _known(self, name: str, path: Path, within: tuple[str, ...]) -> str:
+        """What a variable stands for, found out once."""
+        if name not in self.known:
+            self.known[name] = self.text(self.values[name], path, (*within, name))
+        self.left -= len(self.known[name])
+        return self.known[name] if self.left >= 0 else ""
 
     def walk(self, raw: object, path: Path) -> object:
         """A table or list with the variables of all its texts replaced; keys are left alone."""

@@ -135,8 +135,8 @@ def _storage(section: Raw, path: Path, reader: Reader) -> Raw:
 def _nic(section: Raw) -> Raw:
     driver = section.get("driver")
     item: Raw = {ours: section[key] for key, ours in _NIC_KEYS.items() if key in section}
-    if driver in _NICS:
-        return item | {"device": _NICS[str(driver)]}
+    if isinstance(driver, str) and driver in _NICS:
+        return item | {"device": _NICS[driver]}
     return item | {"device": "nic", "model": driver}
 
 

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 A = Label("a")
 IMAGE = FilePath("./a.raw")
-MICROVM = {"qemu": Qemu(machine="microvm"), "kernel": FilePath("./vmlinuz")}
+MICROVM: dict[str, Any] = {"qemu": Qemu(machine="microvm"), "kernel": FilePath("./vmlinuz")}
 
 
-def placed(*devices: Emulation, **fields: object) -> Placed:
+def placed(*devices: Emulation, **fields: Any) -> Placed:
     """A machine of these devices, in their slots."""
     machine = replace(Machine(name=VmName("web"), emulations=devices), **fields)
     return place(Description(machine=machine), machine)
 
 
-def said(*devices: Emulation, wiring: Wiring = NOMINAL, **fields: object) -> list[str]:
+def said(*devices: Emulation, wiring: Wiring = NOMINAL, **fields: Any) -> list[str]:
     """The words of a machine's command line."""
     return words(arguments(placed(*devices, **fields), wiring))
 
 
-def of(device: Emulation, wiring: Wiring = NOMINAL, **fields: object) -> list[tuple[str, Any]]:
+def of(device: Emulation, wiring: Wiring = NOMINAL, **fields: Any) -> list[tuple[str, Any]]:
     """What a device adds: pairs of an option and its value, JSON read."""
     key = f"emulations ({device.label})"
     found = [one for one in arguments(placed(device, **fields), wiring) if one.key == key]
@@ -53,7 +53,7 @@ def values(line: Sequence[str], option: str) -> list[Any]:
     return [read(line[at + 1]) for at, word in enumerate(line) if word == option]
 
 
-def refused(*devices: Emulation, **fields: object) -> str:
+def refused(*devices: Emulation, **fields: Any) -> str:
     """The report of a machine that QEMU cannot run."""
     try:
         arguments(placed(*devices, **fields))

@@ -1,0 +1,348 @@
+"""What vm-list finds: each state, made with real processes and real locks."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vm_list.survey import Row, judge, survey
+from vm_list.traces import Trace
+from vm_run import state
+from vm_run.process import started_at
+from vm_spec.fault import VmError
+
+HERE = os.uname().nodename
+GOOD = 'mem = "256M"\n'
+CHECKOUT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def vms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of descriptions, with a folder of running state beside it."""
+    (tmp_path / "run").mkdir(mode=0o700)
+    (tmp_path / "vm").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("VMCONF_DIR", str(tmp_path / "vm"))
+    return tmp_path / "vm"
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stands for a hypervisor."""
+    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def describe(vms: Path, name: str, text: str = GOOD) -> Path:
+    file = vms / f"{name}.toml"
+    file.write_text(text)
+    return file
+
+
+def record(name: str, file: Path, pid: object, **changes: object) -> str:
+    """A state folder with a record; returns the folder."""
+    folder = state.make_folder(name)
+    common = {
+        "pid": pid,
+        "started_at": started_at(pid) if isinstance(pid, int) else 1,
+        "boot_id": state.boot_id(),
+        "file": str(file),
+        "target": "default",
+        "supervisor": os.getpid(),
+    }
+    state.write(folder, common | changes)
+    return folder
+
+
+def left_lock(vms: Path, name: str, **changes: object) -> Path:
+    lock = vms / f".{name}.lock"
+    lock.write_text(json.dumps({"host": HERE, "pid": 2**22, "boot_id": "x"} | changes))
+    return lock
+
+
+def only(vms: Path) -> Row:
+    (row,) = survey(str(vms))
+    return row
+
+
+def test_a_description_of_which_nothing_runs_is_stopped(vms: Path) -> None:
+    file = describe(vms, "web")
+    assert only(vms) == Row(name="web", file=str(file))
+
+
+def test_rows_are_sorted_by_name_and_other_files_are_none(vms: Path) -> None:
+    for name in ("web-2", "web", "a.b", ".hidden"):
+        describe(vms, name)
+    (vms / "disk.img").touch()
+    (vms / "README").touch()
+    assert [row.name for row in survey(str(vms))] == ["a.b", "web", "web-2"]
+
+
+def test_a_folder_that_is_not_there_holds_nothing(vms: Path) -> None:
+    assert survey(str(vms / "nowhere")) == []
+
+
+def test_a_folder_that_is_none_is_said(vms: Path) -> None:
+    with pytest.raises(VmError, match="cannot be read"):
+        survey(str(describe(vms, "web")))
+
+
+def test_a_living_guest_with_a_supervisor_is_running(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    file = describe(vms, "web")
+    folder = record("web", file, sleeper.pid, target="install")
+    own = state.Lock.take(f"{folder}/lock", "web")
+    beside = state.Lock.take(state.lock_path(str(file)), "web")
+    try:
+        row = only(vms)
+    finally:
+        own.release()
+        beside.release()
+    assert row == Row(
+        name="web", file=str(file), state="running", target="install",
+        pid=sleeper.pid, supervisor=os.getpid(), host=HERE,
+    )  # fmt: skip
+
+
+def test_a_living_guest_without_a_supervisor_is_orphaned(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    file = describe(vms, "web")
+    record("web", file, sleeper.pid)
+    row = only(vms)
+    assert (row.state, row.pid, row.supervisor) == ("orphaned", sleeper.pid, 0)
+    assert row.hint.endswith(": vm-run --recover web")
+
+
+def test_a_supervisor_that_lives_by_its_number_only_is_not_believed(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record("web", describe(vms, "web"), sleeper.pid, supervisor=1)
+    assert only(vms).state == "orphaned"
+
+
+def test_a_supervisor_without_a_guest_is_starting(vms: Path) -> None:
+    describe(vms, "web")
+    own = state.Lock.take(f"{state.make_folder('web')}/lock", "web")
+    try:
+        assert only(vms).state == "starting"
+    finally:
+        own.release()
+
+
+def test_a_record_of_which_nothing_lives_is_a_crash(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record("web", describe(vms, "web"), sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+    row = only(vms)
+    assert (row.state, row.pid, row.host) == ("crashed", 0, "")
+
+
+@pytest.mark.parametrize("changes", [{"started_at": 1}, {"boot_id": "another"}])
+def test_a_process_that_only_has_the_number_is_not_the_guest(
+    vms: Path, sleeper: subprocess.Popen[bytes], changes: dict[str, object]
+) -> None:
+    record("web", describe(vms, "web"), sleeper.pid, **changes)
+    assert only(vms).state == "crashed"
+
+
+def test_a_record_with_anything_in_it_is_never_fatal(vms: Path) -> None:
+    record("web", describe(vms, "web"), "x", target=["y"], supervisor=-1)
+    assert only(vms).state == "crashed"
+
+
+def test_a_guest_that_has_ended_and_that_nobody_waits_for_is_a_crash(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record("web", describe(vms, "web"), sleeper.pid)
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+    assert only(vms).state == "crashed"
+
+
+def test_a_lock_that_this_host_left_behind_is_a_crash(vms: Path) -> None:
+    describe(vms, "web")
+    left_lock(vms, "web")
+    assert only(vms).state == "crashed"
+
+
+@pytest.mark.parametrize("text", ["", "not json", "[" * 4096, "[]", '{"host": 3}'])
+def test_a_lock_with_anything_in_it_is_never_fatal(vms: Path, text: str) -> None:
+    describe(vms, "web")
+    (vms / ".web.lock").write_text(text)
+    assert only(vms).state in {"stopped", "crashed"}
+
+
+def test_a_fifo_as_lock_or_as_description_does_not_hang(vms: Path) -> None:
+    describe(vms, "web")
+    os.mkfifo(vms / ".web.lock")
+    os.mkfifo(vms / "pipe.toml")
+    assert [row.state for row in survey(str(vms))] == ["broken", "stopped"]
+
+
+def test_a_lock_of_another_host_names_it(vms: Path) -> None:
+    describe(vms, "web")
+    left_lock(vms, "web", host="node7", pid=77)
+    row = only(vms)
+    assert (row.state, row.host, row.supervisor) == ("elsewhere", "node7", 77)
+    assert "vm-run --force web" in row.hint
+
+
+def test_a_lock_that_another_host_holds_needs_no_mending(vms: Path) -> None:
+    describe(vms, "web")
+    lock = state.Lock.take(str(vms / ".web.lock"), "web")
+    left_lock(vms, "web", host="node7")
+    try:
+        row = only(vms)
+    finally:
+        lock.release()
+    assert (row.state, row.host, row.hint) == ("elsewhere", "node7", "")
+
+
+def test_a_lock_that_is_held_without_a_state_folder_of_ours_is_running(vms: Path) -> None:
+    describe(vms, "web")
+    lock = state.Lock.take(str(vms / ".web.lock"), "web")
+    try:
+        row = only(vms)
+    finally:
+        lock.release()
+    assert (row.state, row.pid, row.supervisor) == ("running", 0, os.getpid())
+    assert "XDG_RUNTIME_DIR" in row.hint
+
+
+def test_a_held_lock_whose_taker_is_gone_is_orphaned() -> None:
+    trace = Trace(record={}, holder={"host": HERE, "pid": 1}, locked=True, here=HERE)
+    assert judge(Row(name="web"), trace).state == "orphaned"
+
+
+def test_asking_takes_no_lock_away(vms: Path) -> None:
+    describe(vms, "web")
+    lock = state.Lock.take(str(vms / ".web.lock"), "web")
+    try:
+        survey(str(vms))
+        assert state.is_locked(lock.path)
+    finally:
+        lock.release()
+
+
+def test_a_broken_description_is_a_row_and_costs_the_others_nothing(vms: Path) -> None:
+    describe(vms, "a", 'memroy = "1G"\n')
+    describe(vms, "b")
+    describe(vms, "c", "[" * 30000)
+    (vms / "d.toml").mkdir()
+    (vms / "e.toml").symlink_to("nowhere")
+    rows = survey(str(vms))
+    assert [row.state for row in rows] == ["broken", "stopped", "broken", "broken", "broken"]
+    assert rows[0].fault == f"{vms}/a.toml:1: memroy: is not a known key"
+    assert all(row.fault.startswith(row.file) for row in rows if row.name != "b")
+
+
+def test_a_name_that_vm_run_would_not_take_is_broken(vms: Path) -> None:
+    describe(vms, "my vm")
+    assert only(vms).state == "broken"
+
+
+def test_a_running_vm_whose_description_was_broken_since_is_running(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    folder = record("web", describe(vms, "web", "mem = 0\n"), sleeper.pid)
+    own = state.Lock.take(f"{folder}/lock", "web")
+    try:
+        row = only(vms)
+    finally:
+        own.release()
+    assert row.state == "running"
+    assert row.fault
+
+
+def test_a_vm_that_runs_from_another_file_is_a_row_of_its_own(
+    vms: Path, tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    describe(vms, "web")
+    elsewhere = tmp_path / "it's.toml"
+    record("web", elsewhere, sleeper.pid)
+    rows = {row.file: row for row in survey(str(vms))}
+    assert rows[f"{vms}/web.toml"].state == "stopped"
+    other = rows[str(elsewhere)]
+    assert (other.name, other.state) == ("web", "orphaned")
+    assert other.hint.endswith(f"""vm-run --recover -c '{tmp_path}/it'"'"'s.toml' web""")
+
+
+def test_a_record_of_another_file_that_does_not_live_is_no_row(vms: Path, tmp_path: Path) -> None:
+    record("web", tmp_path / "web.toml", 2**22)
+    assert survey(str(vms)) == []
+
+
+def test_a_vm_that_was_started_by_its_file_and_has_another_name_is_one_row(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record("other", describe(vms, "web"), sleeper.pid)
+    row = only(vms)
+    assert (row.name, row.state) == ("web", "orphaned")
+    assert row.hint.endswith(f"vm-run --recover -c {vms}/web.toml other")
+
+
+def test_a_folder_by_another_way_is_the_same_folder(
+    vms: Path, tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record("web", describe(vms, "web"), sleeper.pid)
+    (tmp_path / "link").symlink_to(vms)
+    assert only(tmp_path / "link").state == "orphaned"
+
+
+def test_state_that_somebody_else_could_have_written_is_not_believed(
+    vms: Path, tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record("web", describe(vms, "web"), sleeper.pid)
+    (tmp_path / "run").chmod(0o777)
+    assert only(vms).state == "stopped"
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu-system-x86_64")
+def test_a_real_guest_runs_is_orphaned_and_crashes(vms: Path, guest: Path) -> None:
+    describe(
+        vms, "web",
+        f'mem = "256M"\nkernel = "{guest}/vmlinuz"\ninitrd = "{guest}/initrd.img"\n'
+        'cmdline = "console=ttyS0 vmman.do=wait"\ncom1 = "stdio"\n',
+    )  # fmt: skip
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "vm_run", "web"],
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert supervisor.stdout
+    try:
+        assert any(b"guest: ready" in line for line in supervisor.stdout)
+        running = only(vms)
+        hypervisor = os.pidfd_open(running.pid)
+        supervisor.kill()
+        supervisor.wait()
+        orphaned = only(vms)
+        signal.pidfd_send_signal(hypervisor, signal.SIGKILL)
+        assert select.select([hypervisor], [], [], 10)[0]
+        crashed = only(vms)
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+        supervisor.stdout.close()
+    os.close(hypervisor)
+    assert (running.state, running.target) == ("running", "default")
+    assert running.supervisor == supervisor.pid
+    assert (orphaned.state, orphaned.pid) == ("orphaned", running.pid)
+    assert crashed.state == "crashed"

@@ -1,0 +1,157 @@
+"""The manual pages say what the programs have: no more and no less."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from vm_list import __main__ as lister
+from vm_list.survey import Row
+from vm_run.cli import parser
+from vm_run.look import dry_run
+from vm_run.slots import BANDS
+from vm_spec import Context, Machine, loads, select
+from vm_spec.devices import KINDS, Device, Graphic, Lookup
+from vm_spec.machine import Bhyve, Outcome, Qemu
+from vm_spec.value import Value
+from vm_spec.words import Cpu
+
+MAN = Path(__file__).parent.parent / "man"
+RUN, LIST, TOML = (MAN / page for page in ("vm-run.1", "vm-list.1", "vm.toml.5"))
+STATUSES = {0, 3, 4, 64, 65, 66, 69, 70, 75, 77, 130}  # design, Commands; 130 is an interrupt
+HEADING = re.compile(r"^\.S[hs] (.*)$", re.MULTILINE)
+
+
+def part(page: Path, title: str) -> str:
+    """What stands under the headings of one title, each up to the next heading."""
+    _, *pieces = HEADING.split(page.read_text())
+    found = [text for head, text in zip(pieces[::2], pieces[1::2], strict=True) if head == title]
+    assert found, f"{page.name} has no {title}"
+    return "".join(found)
+
+
+def items(text: str, macro: str) -> set[str]:
+    """What the tags of lists name: `.It Va com1 , com2` is both."""
+    return {
+        word
+        for line in re.findall(rf"^\.It {macro} (.*)$", text, re.MULTILINE)
+        for word in line.split(" ")
+        if word != ","
+    }
+
+
+def options(page: Path) -> set[str]:
+    """Every option that a list of a page explains, as it is typed."""
+    lines = re.findall(r"^\.It (Fl .*)$", page.read_text(), re.MULTILINE)
+    names = [name for line in lines for name in re.findall(r"Fl (\S+)", line)]
+    return {f"-{name}" for name in names}
+
+
+def statuses(page: Path) -> set[int]:
+    return set(map(int, re.findall(r"^\.It (\d+)$", part(page, "EXIT STATUS"), re.MULTILINE)))
+
+
+def strings(made: argparse.ArgumentParser) -> set[str]:
+    actions = made._actions  # pyright: ignore[reportPrivateUsage]
+    return {string for action in actions for string in action.option_strings}
+
+
+def described(kind: str) -> set[str]:
+    """The keys that vm.toml(5) gives a kind of device."""
+    titles = HEADING.findall(part_of_devices())
+    mine = {title for title in titles if kind in title.split(", ")}
+    assert mine, f"vm.toml(5) has no {kind}"
+    found = {key for title in mine for key in items(part(TOML, title), "Va")}
+    return found | items(part(TOML, "Every device"), "Va")
+
+
+def part_of_devices() -> str:
+    text = TOML.read_text()
+    return text[text.index(".Sh DEVICES") : text.index(".Sh TARGETS")]
+
+
+def examples() -> list[str]:
+    """The literal blocks of vm.toml(5) that begin with a comment that says so."""
+    blocks = re.findall(r"^\.Bd -literal.*\n((?:.*\n)*?)\.Ed$", TOML.read_text(), re.MULTILINE)
+    plain = [block.replace(r"\&", "").replace(r"\e", "\\") for block in blocks]
+    return [block for block in plain if block.startswith("# example\n")]
+
+
+def test_the_options_of_vm_run_are_those_of_its_page() -> None:
+    assert options(RUN) == strings(parser())
+
+
+def test_the_options_of_vm_list_are_those_of_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+    lister.main(["--help"])
+    told = re.findall(r"^  (-\w)?(?:, )?(--\w+)", capsys.readouterr().out, re.MULTILINE)
+    assert options(LIST) == {option for line in told for option in line if option}
+
+
+def test_every_exit_status_of_vm_run_is_in_its_page() -> None:
+    assert statuses(RUN) == STATUSES
+    epilog = str(parser().epilog)
+    told = re.findall(r"\b(\d+) [a-z]", epilog[epilog.index("exit status:") :])
+    assert statuses(RUN) >= set(map(int, told))
+
+
+def test_every_outcome_is_in_the_page_of_vm_run() -> None:
+    words = re.findall(r"^\.It (\S+) Ta", part(RUN, "HOW A GUEST ENDS"), re.MULTILINE)
+    assert {*words} - {"Em"} == set(Outcome.pattern.split("|"))
+
+
+def test_every_event_that_is_told_is_in_the_page_of_vm_run() -> None:
+    sources = (MAN.parent / "vm_run").glob("*.py")
+    told = {
+        event
+        for source in sources
+        for event in re.findall(r"\btell\(\"(\w+)\"", source.read_text())
+    }
+    rows = re.findall(r"^\.It (\S+) Ta", part(RUN, "EVENTS"), re.MULTILINE)
+    assert {*rows} - {"Em"} == told
+
+
+def test_every_key_of_a_row_is_in_the_page_of_vm_list() -> None:
+    assert items(part(LIST, "JSON"), "Va") == set(Row.fields)
+
+
+@pytest.mark.parametrize(
+    ("title", "cls"),
+    [
+        ("THE MACHINE", Machine),
+        ("What only QEMU has", Qemu),
+        ("What only bhyve has", Bhyve),
+    ],
+)
+def test_every_key_is_in_vm_toml(title: str, cls: type[Value]) -> None:
+    assert items(part(TOML, title), "Va") == set(cls.fields)
+
+
+def test_every_key_of_the_screen_is_in_vm_toml() -> None:
+    assert items(part(TOML, "The screen"), "Va") == Graphic.fields.keys() - Device.fields.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_of_a_device_is_in_vm_toml(kind: str) -> None:
+    assert described(kind) == set(KINDS[kind].fields)
+
+
+@pytest.mark.parametrize(("title", "cls"), [("THE MACHINE", Cpu), ("passthru", Lookup)])
+def test_the_keys_of_a_table_in_a_key_are_in_vm_toml(title: str, cls: type[Value]) -> None:
+    text = part(TOML, title)
+    assert [field for field in cls.fields if not re.search(rf"(?m)^\.Va {field}\b", text)] == []
+
+
+@pytest.mark.parametrize("band", BANDS)
+def test_the_bands_of_slots_are_in_vm_toml(band: str) -> None:
+    shown = {"other": "everything else"}.get(band, f"{band}:")
+    row = f".It {BANDS[band][0]} to {BANDS[band][-1]} Ta {shown}"
+    assert row in part(TOML, "SLOTS")
+
+
+@pytest.mark.parametrize("example", examples())
+def test_every_example_of_vm_toml_can_be_run(example: str) -> None:
+    description = loads(example, Context(name="web", user="mike", home="/home/mike"))
+    for target in ["default", *(target.name for target in description.targets)]:
+        assert select(description, target).name == "web"
+        assert "web" in dry_run(description, target, [], "shell")
