@@ -7,14 +7,15 @@ from typing import Any
 from hypothesis import strategies as st
 
 from vm_spec import Context
-from vm_spec.devices import KINDS, Device, Graphic, Nic, Nvme, Passthru
+from vm_spec.devices import KINDS, Graphic, Nic, Nvme, Passthru
 from vm_spec.limits import TEXT_LIMITS, WHOLE_LIMITS
 from vm_spec.machine import Bhyve, Machine, Qemu
-from vm_spec.value import Value
+from vm_spec.value import Value, is_list, is_table
 
 Table = dict[str, Any]
 Raw = st.SearchStrategy[Any]
 
+EMPTY: Table = {}
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ANY = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
@@ -33,9 +34,7 @@ INTERFACES = WORDS.filter(lambda word: word not in ("all", "default"))
 PATHS = st.builds(
     "{}{}".format, st.sampled_from(["", "/", "./", "~/", "../", "./~/"]), TEXTS
 ).filter(bool)
-SCALARS = (
-    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(-1e300, 1e300) | TEXTS
-)
+SCALARS = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(-1e300, 1e300) | TEXTS
 KEYS = st.text(LETTERS, min_size=1, max_size=6)
 PROPERTIES = st.dictionaries(KEYS, SCALARS | st.dictionaries(KEYS, SCALARS, max_size=2), max_size=3)
 SLOTS = st.integers(0, 31) | st.builds(
@@ -58,7 +57,9 @@ def text(field: str) -> Raw:
 
 def table(cls: type[Value], *without: str) -> Raw:
     """Tables of a class's fields: the required ones, and any of the others."""
-    fields = {field: value(kind, field) for field, kind in cls.fields.items() if field not in without}
+    fields = {
+        field: value(kind, field) for field, kind in cls.fields.items() if field not in without
+    }
     needed = {field: fields.pop(field) for field in [*fields] if field not in cls.defaults}
     return st.fixed_dictionaries(needed, optional=fields)
 
@@ -112,9 +113,9 @@ def value(kind: str, field: str) -> Raw:
     if kind == "int":
         return whole(field)
     if kind in ("Qemu", "Bhyve"):
-        return table({"Qemu": Qemu, "Bhyve": Bhyve}[kind])
+        return table(Qemu if kind == "Qemu" else Bhyve)
     if kind == "Graphic":
-        return st.just(False) | table(Graphic, "label")  # noqa: FBT003
+        return st.just(False) | table(Graphic, "label")
     element = kind.removeprefix("tuple[").removesuffix(", ...]")
     return st.lists(value(element, field), max_size=3)
 
@@ -122,9 +123,9 @@ def value(kind: str, field: str) -> Raw:
 # what keys of one device exclude or ask of each other
 
 SECTORS = choice({}, {"logical_sector_size": 4096, "physical_sector_size": 8192})
-NIC_ENDS = (
-    st.just({})
-    | st.fixed_dictionaries({"name": INTERFACES.map("tap{}".format)})
+NIC_ENDS: Raw = (
+    st.just(EMPTY)
+    | st.fixed_dictionaries({"name": INTERFACES.map(lambda name: f"tap{name}"[:15])})
     | st.fixed_dictionaries({"bridge": INTERFACES}, optional={"name": INTERFACES})
     | st.fixed_dictionaries({"network": LABELS, "type": choice("tap")})
     | st.fixed_dictionaries({"host-interface": INTERFACES}, optional={"type": choice("macvtap")})
@@ -139,7 +140,7 @@ SIZES = ("logical_sector_size", "physical_sector_size")
 def device(kind: str) -> Raw:
     """The verbose tables of one kind of device, without a label."""
     cls = KINDS[kind]
-    needs: Raw = st.just({})
+    needs: Raw = st.just(EMPTY)
     without: tuple[str, ...] = ()
     if issubclass(cls, Nic):
         needs, without = NIC_ENDS, ENDS
@@ -189,9 +190,9 @@ def machine(most: int = 5) -> Raw:
         plain,
         st.fixed_dictionaries({}, optional=more),
         st.fixed_dictionaries({"kernel": PATHS}, optional={"initrd": PATHS, "cmdline": TEXTS})
-        | st.just({}),
+        | st.just(EMPTY),
         st.fixed_dictionaries({"bootrom": OF["FirmwarePath"]}, optional={"varfile": PATHS})
-        | st.just({}),
+        | st.just(EMPTY),
     )
 
 
@@ -223,22 +224,19 @@ CONTEXTS = st.builds(
 )
 
 
-def is_device(cls: type[Value]) -> bool:
-    return issubclass(cls, Device)
-
-
 # --- what breaks ---------------------------------------------------------------------------------
 
+EMPTY_LIST: list[Any] = []
 ODD = choice(
     None, True, -1, 0, 2**70, 1.5, float("nan"), "", "x", "\0", "%", "%(none)", "%(", "a" * 5000,
-    [], [[]], {}, {"": 1}, [{}], {"a": {"b": {}}}, "uefi", "0:0:0", "\ud800", "\x1b[2J", -(2**63),
+    EMPTY_LIST, [EMPTY_LIST], EMPTY, {"": 1}, [EMPTY], {"a": {"b": EMPTY}}, "uefi", "0:0:0", "\ud800", "\x1b[2J", -(2**63),
 )  # fmt: skip
 
 
 @st.composite
 def broken(draw: Callable[[Raw], Any], good: Table) -> Table:
     """Tables in which one to three things were changed, anywhere."""
-    found = _copy(good)
+    found: Table = _copy(good)
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(found))
         if places:
@@ -251,10 +249,12 @@ def _break(draw: Callable[[Raw], Any], holder: Any, key: Any) -> None:
         case 0:
             del holder[key]
         case 1 if isinstance(holder, dict):
-            holder[draw(st.text(max_size=4) | choice(f"{key}x", key.replace("_", "-")))] = holder.pop(key)
+            holder[draw(st.text(max_size=4) | choice(f"{key}x", key.replace("_", "-")))] = (
+                holder.pop(key)
+            )
         case 2:
             holder[key] = [holder[key]]
-        case 3 if isinstance(holder, dict):
+        case 3 if isinstance(key, str):
             holder[draw(WORDS)] = _copy(holder[key])
         case _:
             holder[key] = _copy(draw(ODD))
@@ -262,10 +262,10 @@ def _break(draw: Callable[[Raw], Any], holder: Any, key: Any) -> None:
 
 def _places(found: Any) -> list[tuple[Any, Any]]:
     keys: list[Any] = []
-    if isinstance(found, dict):
-        keys = list(found)
-    elif isinstance(found, list):
-        keys = list(range(len(found)))
+    if is_table(found):
+        keys = [*found]
+    elif is_list(found):
+        keys = [*range(len(found))]
     return [
         *((found, key) for key in keys),
         *(place for key in keys for place in _places(found[key])),
@@ -273,6 +273,6 @@ def _places(found: Any) -> list[tuple[Any, Any]]:
 
 
 def _copy(found: Any) -> Any:
-    if isinstance(found, dict):
+    if is_table(found):
         return {key: _copy(item) for key, item in found.items()}
-    return [_copy(item) for item in found] if isinstance(found, list) else found
+    return [_copy(item) for item in found] if is_list(found) else found

@@ -61,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     """The parser; vm-run(1) has the same words."""
     made = argparse.ArgumentParser(
         prog="vm-run",
-        usage="vm-run NAME [OPTION...] [-- ARGS...]\n       vm-run -c FILE [NAME] [OPTION...] [-- ARGS...]",
+        usage="vm-run NAME [OPTION...] [-- ARGS...]\n"
+        "       vm-run -c FILE [NAME] [OPTION...] [-- ARGS...]",
         description="Run a virtual machine from its description, and supervise it.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -95,7 +96,9 @@ def _look(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPriv
     group.add_argument("--explain", action="store_true", help="print argument <- key, line by line")
     group.add_argument("--debug", action="store_true", help="print the description as it was read")
     group.add_argument("--check", action="store_true", help="tell what this host lacks")
-    group.add_argument("--schema", action="store_true", help="print the JSON Schema of descriptions")
+    group.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of descriptions"
+    )
 
 
 def _restarts(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]

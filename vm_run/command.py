@@ -47,9 +47,7 @@ def _ended(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def start(
-    argv: Sequence[str], environment: Mapping[str, str], log: int
-) -> subprocess.Popen[bytes]:
+def start(argv: Sequence[str], environment: Mapping[str, str], log: int) -> subprocess.Popen[bytes]:
     """Starts a program beside us; what it prints goes into a log.
 
     Raises:

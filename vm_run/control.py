@@ -15,11 +15,8 @@ from vm_spec.value import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["OPENING", "Qmp"]
+__all__ = ["Qmp"]
 
-# What a client may say before QEMU is there to hear it: a guest starts only after its supervisor
-# is listening, so no event is ever lost.
-OPENING = b'{"execute":"qmp_capabilities"}{"execute":"cont"}'
 _MOST = 1 << 20
 
 
@@ -54,7 +51,7 @@ class Qmp:
             raise VmError(Fault(file=path, problem=problem), status=75) from None
         return qmp
 
-    def ask(self, command: str, timeout_s: float = 5.0, **arguments: object) -> Any:  # noqa: ANN401
+    def ask(self, command: str, timeout_s: float = 5.0, **arguments: object) -> Any:
         """What a command returns.
 
         Raises:

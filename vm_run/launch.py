@@ -144,9 +144,11 @@ def program(machine: Machine) -> str:
 
 def _bhyve(placed: Placed, room: Room, options: Options, descriptors: Descriptors) -> Started:
     """Untested on FreeBSD."""
-    from vm_run import bhyve
+    from vm_run import bhyve, bhyvectl
 
     binary = program(placed.machine)
+    if options.force:
+        bhyvectl.destroy(placed.machine.name)
     _firmware(placed.machine)
     wiring = Wiring(state=room.folder, attached=not options.detached, pci=_looked_up(placed))
     *argv, name = bhyve.argv(placed, wiring, binary)
@@ -169,7 +171,7 @@ def _qemu(placed: Placed, room: Room, options: Options, descriptors: Descriptors
         pci=_looked_up(placed),
     )
     argv = [*qemu.argv(placed, wiring, binary), *options.extra]
-    monitor = _greeted(f"{room.folder}/supervisor.sock")
+    monitor = _greeted(f"{room.folder}/supervisor.sock", placed.machine)
     return Started(_start(argv, descriptors), argv, monitor, _accelerated(placed.machine, wiring))
 
 
@@ -223,13 +225,16 @@ def _listening(path: str) -> socket.socket:
     return listener
 
 
-def _greeted(path: str) -> socket.socket:
-    """A connection to a monitor that does not run yet; what it reads first is there already."""
-    from vm_run.control import OPENING
+def _greeted(path: str, machine: Machine) -> socket.socket:
+    """A connection to a monitor that does not run yet; what it reads first is there already.
 
+    A guest starts only after its supervisor is listening, so no event is ever lost; one that
+    waits for a debugger is started by that.
+    """
+    waits = machine.gdb is not None and machine.gdb.startswith("w")
     monitor = socket.socket(socket.AF_UNIX)
     monitor.connect(path)
-    monitor.sendall(OPENING)
+    monitor.sendall(b'{"execute":"qmp_capabilities"}' + (b"" if waits else b'{"execute":"cont"}'))
     return monitor
 
 

@@ -94,5 +94,3 @@ def schema() -> str:
     from vm_spec import schema as language
 
     return json.dumps(language.schema(), indent=2)
-
-

@@ -14,6 +14,7 @@ from vm_spec.devices import (
     VirtioConsole,
     VirtioInput,
     VirtioScsi,
+    format_of,
 )
 from vm_spec.value import TYPE_CHECKING, Value
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from vm_spec.devices import Emulation
     from vm_spec.machine import Machine
+
+    Storage = VirtioBlk | AhciHd | AhciCd | VirtioScsi | Drive | Nvme
 
 __all__ = ["File", "Folder", "FreeSocket", "Interface", "Need", "Pci", "Port", "needs"]
 
@@ -122,11 +125,7 @@ def needs(machine: Machine) -> list[Need]:
 
 
 def _own(machine: Machine) -> Iterator[Need]:
-    if machine.bootrom and machine.bootrom != "uefi":
-        hint = 'bootrom = "uefi" takes this host\'s own firmware'
-        yield File(path=machine.bootrom, hint=hint)
-        if machine.varfile:
-            yield File(path=machine.varfile, write=True, hint="copy the firmware's own template")
+    yield from _firmware(machine)
     for path in (machine.kernel, machine.initrd):
         if path:
             yield File(path=path)
@@ -139,32 +138,43 @@ def _own(machine: Machine) -> Iterator[Need]:
         yield Port(address=machine.graphic.host, port=machine.graphic.port, device="graphic")
 
 
+def _firmware(machine: Machine) -> Iterator[Need]:
+    if machine.bootrom in (None, "uefi"):
+        return
+    hint = 'bootrom = "uefi" takes this host\'s own firmware'
+    yield File(path=machine.bootrom, hint=hint)
+    if machine.varfile:
+        yield File(path=machine.varfile, write=True, hint="copy the firmware's own template")
+
+
 def _device(device: Emulation, name: str) -> Iterator[Need]:
-    fix = device.fix
     match device:
-        case VirtioBlk() | AhciHd():
-            made = f"qemu-img create -f {device.image_format} {device.path} 20G"
-            yield File(device=name, fix=fix, path=device.path, write=not device.ro, hint=made)
-        case AhciCd():
-            yield File(device=name, path=device.path)
-        case VirtioScsi() | Drive():
-            write = device.media == "disk" and not (isinstance(device, VirtioScsi) and device.ro)
-            yield File(device=name, path=device.path, write=write)
-        case Nvme() if device.path:
-            yield File(device=name, path=device.path, write=True)
+        case VirtioBlk() | AhciHd() | AhciCd() | VirtioScsi() | Drive() | Nvme():
+            yield from _image(device, name)
         case VirtioInput():
-            yield File(device=name, fix=fix, path=device.path, write=True)
+            yield File(device=name, fix=device.fix, path=device.path, write=True)
         case Virtio9p():
             yield Folder(device=name, path=device.path)
         case VirtioConsole():
             for port in device.ports:
-                yield FreeSocket(device=name, fix=fix, path=port.path)
+                yield FreeSocket(device=name, fix=device.fix, path=port.path)
         case Passthru():
             yield from _passthru(device, name)
         case Nic():
             yield from _nic(device, name)
         case _:
             pass
+
+
+def _image(device: Storage, name: str) -> Iterator[Need]:
+    if device.path is None:
+        return
+    if isinstance(device, AhciCd) or getattr(device, "media", "disk") == "cdrom":
+        yield File(device=name, path=device.path)
+    else:
+        made = f"qemu-img create -f {device.format or format_of(device.path)} {device.path} 20G"
+        write = not getattr(device, "ro", False)
+        yield File(device=name, path=device.path, write=write, hint=made)
 
 
 def _passthru(device: Passthru, name: str) -> Iterator[Need]:

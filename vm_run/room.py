@@ -66,7 +66,9 @@ class Room:
         living = state.lives(record)
         if options.recover and not living:
             hint = f"start it: vm-run {self.name}"
-            raise VmError(Fault(problem=f"{self.name} has no guest to recover", hint=hint), status=69)
+            raise VmError(
+                Fault(problem=f"{self.name} has no guest to recover", hint=hint), status=69
+            )
         if options.recover:
             self.record = record
             return
@@ -74,7 +76,9 @@ class Room:
             self._kill(record)
         elif living:
             problem = f"{self.name} is already running (pid {record['pid']}), without a supervisor"
-            hint = f"take it over: vm-run --recover {self.name}; or end it: vm-run --force {self.name}"
+            hint = (
+                f"take it over: vm-run --recover {self.name}; or end it: vm-run --force {self.name}"
+            )
             raise VmError(Fault(problem=problem, hint=hint), status=state.BUSY)
         self.claim(force=options.force)
         self.sweep(_KEPT[-1:])

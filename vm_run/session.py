@@ -156,7 +156,7 @@ class Session:
 
         if self.signals is None:
             self.signals = Signals()
-        return Guest(process, qmp, machine.stop_timeout, self.tell)
+        return Guest(process, qmp, machine, self.tell)
 
     def _record(self, machine: Machine, process: Process, argv: list[str]) -> None:
         from vm_run.process import started_at
@@ -264,6 +264,10 @@ class Session:
         if not self.starts:
             return
         machine = select(self.description, self.target)
+        if hypervisor(machine) == "bhyve":
+            from vm_run.bhyvectl import destroy
+
+            destroy(machine.name)
         consoles = (d for d in machine.emulations if isinstance(d, VirtioConsole))
         sockets = [port.path for device in consoles for port in device.ports]
         for path in (*sockets, self.options.pid_file, self.options.supervisor_pid_file):

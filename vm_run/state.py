@@ -37,7 +37,9 @@ def make_folder(name: str) -> str:
     path = folder(name)
     if len(os.fsencode(path)) + len("/supervisor.sock") > _LONGEST_SOCKET:
         problem = f"{path} is too long a path for sockets"
-        raise VmError(Fault(problem=problem, hint="set XDG_RUNTIME_DIR to a shorter one"), status=69)
+        raise VmError(
+            Fault(problem=problem, hint="set XDG_RUNTIME_DIR to a shorter one"), status=69
+        )
     runtime = os.path.dirname(os.path.dirname(path))
     for part in (runtime, os.path.dirname(path), path):
         try:

@@ -11,6 +11,7 @@ import select
 import signal
 import time
 
+from vm_run.bhyvectl import force_poweroff
 from vm_spec.fault import VmError
 from vm_spec.machine import Outcome
 from vm_spec.value import TYPE_CHECKING, Value
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from vm_run.control import Qmp
     from vm_run.process import Process
+    from vm_spec.machine import Machine
 
     Tell = Callable[..., None]
 
@@ -98,13 +100,15 @@ class Guest:
         qmp: its monitor; None for bhyve.
         stop_timeout_s: how long it has to power off when asked.
         tell: is told what happens: tell("running"), tell("stopping", by="SIGTERM").
+        name: what the hypervisor calls it.
     """
 
-    def __init__(self, process: Process, qmp: Qmp | None, stop_timeout_s: float, tell: Tell) -> None:
+    def __init__(self, process: Process, qmp: Qmp | None, machine: Machine, tell: Tell) -> None:
+        self.name = machine.name
         self.process = process
         self.qmp = qmp
         self.is_qemu = qmp is not None
-        self.stop_timeout_s = stop_timeout_s
+        self.stop_timeout_s = machine.stop_timeout
         self.tell = tell
         self.outcome: str | None = None
         self.forced = False
@@ -134,7 +138,7 @@ class Guest:
             self._told("system_powerdown")
 
     def force(self, why: str) -> None:
-        """Ends the hypervisor: by `quit`, so that images are closed; SIGKILL follows."""
+        """Ends the hypervisor so that it closes its images; SIGKILL follows if it does not."""
         if self.forced:
             self.process.send(signal.SIGKILL)
             return
@@ -142,7 +146,7 @@ class Guest:
         self.kill_at = time.monotonic() + _QUIT_S
         self.press_at = None
         self.tell("forcing", why=why)
-        if not self._told("quit"):
+        if not (self._told("quit") if self.is_qemu else force_poweroff(self.name)):
             self.process.send(signal.SIGKILL)
 
     def _told(self, command: str) -> bool:

@@ -104,7 +104,12 @@ def _shortcuts(raw: Raw, path: Path, reader: Reader) -> list[tuple[Path, Raw]]:
         for label, item in named.items():
             where = (*path, shortcut, label)
             if is_table(item):
-                items.append((where, _verbose(shortcut, kinds, label, item)))
+                verbose = _verbose(shortcut, kinds, label, item)
+                if verbose["device"] in kinds:
+                    items.append((where, verbose))
+                else:
+                    known = f"a {shortcut} is one of: {', '.join(kinds)}"
+                    reader.note((*where, "device"), f"does not stand for a {shortcut}", known)
             else:
                 reader.note(where, "must be a table of keys and values")
     return items

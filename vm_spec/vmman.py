@@ -107,6 +107,7 @@ def _base(section: Raw, path: Path, reader: Reader) -> Raw:
         section, path, reader, "machine", "smp", "mem",
         also="cpu smbios serial vga display mempath",
     )  # fmt: skip
+    section = {key: item for key, item in section.items() if isinstance(item, str)}
     qemu: Raw = {ours: section[key] for key, ours in _BASE.items() if key in section}
     for key in ("smbios", "serial"):
         if key in section:

@@ -71,7 +71,10 @@ def test_wide_characters_do_not_shift_the_next_column() -> None:
 
 
 def test_hints_are_told_but_for_broken_descriptions() -> None:
-    rows = [Row(name="a", state="orphaned", hint="do this"), Row(name="b", state="broken", hint="x")]
+    rows = [
+        Row(name="a", state="orphaned", hint="do this"),
+        Row(name="b", state="broken", hint="x"),
+    ]
     assert columns.hints([*rows, WEB]) == ["a: do this"]
 
 

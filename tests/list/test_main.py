@@ -181,7 +181,13 @@ def test_plain_and_with_one_option_it_loads_no_parser_of_command_lines(vms: Path
     (vms / "odd.toml").unlink()  # a fault's hint is worth its modules
     for option in ([], ["--json"], ["--names"]):
         done = subprocess.run(
-            [sys.executable, "-IS", "-c", f"import sys; sys.path[:0] = {sys.path}\n{program}", *option],
+            [
+                sys.executable,
+                "-IS",
+                "-c",
+                f"import sys; sys.path[:0] = {sys.path}\n{program}",
+                *option,
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

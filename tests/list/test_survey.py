@@ -310,39 +310,47 @@ def test_state_that_somebody_else_could_have_written_is_not_believed(
     assert only(vms).state == "stopped"
 
 
-@pytest.mark.real
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu-system-x86_64")
-def test_a_real_guest_runs_is_orphaned_and_crashes(vms: Path, guest: Path) -> None:
+@pytest.fixture
+def supervisor(vms: Path, guest: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A vm-run whose guest waits for ever; nothing of it is left behind."""
     describe(
         vms, "web",
         f'mem = "256M"\nkernel = "{guest}/vmlinuz"\ninitrd = "{guest}/initrd.img"\n'
         'cmdline = "console=ttyS0 vmman.do=wait"\ncom1 = "stdio"\n',
     )  # fmt: skip
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "vm_run", "web"],
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vm_run", "web"], cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout
+    with process.stdout:
+        yield process
+        process.kill()
+        process.wait()
+    left = state.read(state.folder("web"))
+    if state.lives(left):
+        os.kill(left["pid"], signal.SIGKILL)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu-system-x86_64")
+def test_a_real_guest_runs_is_orphaned_and_crashes(
+    vms: Path, supervisor: subprocess.Popen[bytes]
+) -> None:
     assert supervisor.stdout
-    try:
-        assert any(b"guest: ready" in line for line in supervisor.stdout)
-        running = only(vms)
-        hypervisor = os.pidfd_open(running.pid)
-        supervisor.kill()
-        supervisor.wait()
-        orphaned = only(vms)
-        signal.pidfd_send_signal(hypervisor, signal.SIGKILL)
-        assert select.select([hypervisor], [], [], 10)[0]
-        crashed = only(vms)
-    finally:
-        supervisor.kill()
-        supervisor.wait()
-        supervisor.stdout.close()
-    os.close(hypervisor)
+    assert any(b"guest: ready" in line for line in supervisor.stdout)
+    running = only(vms)
     assert (running.state, running.target) == ("running", "default")
     assert running.supervisor == supervisor.pid
+
+    hypervisor = os.pidfd_open(running.pid)
+    supervisor.kill()
+    supervisor.wait()
+    orphaned = only(vms)
     assert (orphaned.state, orphaned.pid) == ("orphaned", running.pid)
-    assert crashed.state == "crashed"
+
+    signal.pidfd_send_signal(hypervisor, signal.SIGKILL)
+    assert select.select([hypervisor], [], [], 10)[0]
+    os.close(hypervisor)
+    assert only(vms).state == "crashed"

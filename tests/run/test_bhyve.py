@@ -31,6 +31,7 @@ from vm_spec.devices import (
     Nvme,
     OtherNic,
     Passthru,
+    PortName,
     QemuWord,
     Raw,
     Trim,
@@ -60,7 +61,6 @@ from vm_spec.words import (
     Cpu,
     FilePath,
     Forward,
-    IfName,
     Label,
     Mac,
     PciId,
@@ -272,17 +272,17 @@ DEVICES: list[tuple[str, Emulation]] = [
     ),
     ("0:2:0,nvme,ram=64", Nvme(label=IT, ram=64)),
     ("0:2:0,virtio-scsi,/dev/cam/ctl", VirtioScsi(label=IT, path=FilePath("/dev/cam/ctl"))),
-    ("0:10:0,virtio-net,tap3", VirtioNet(label=IT, name=IfName("tap3"))),
+    ("0:10:0,virtio-net,tap3", VirtioNet(label=IT, name=PortName("tap3"))),
     (
         "0:10:0,virtio-net,vm0,type=tap,mac=02:00:00:00:00:01,mtu=9000",
-        VirtioNet(label=IT, name=IfName("vm0"), mac=Mac("02:00:00:00:00:01"), mtu=9000),
+        VirtioNet(label=IT, name=PortName("vm0"), mac=Mac("02:00:00:00:00:01"), mtu=9000),
     ),
-    ("0:10:0,e1000,vale0", E1000(label=IT, name=IfName("vale0"))),
-    ("0:10:0,e1000,vmnet0", E1000(label=IT, name=IfName("vmnet0"))),
+    ("0:10:0,e1000,vale0", E1000(label=IT, name=PortName("vale0"))),
+    ("0:10:0,e1000,vmnet0", E1000(label=IT, name=PortName("vmnet0"))),
     (
         "0:10:0,virtio-net,netgraph,path=br0:,peerhook=link2",
         VirtioNet(
-            label=IT, name=IfName("netgraph"), bhyve=(("path", "br0:"), ("peerhook", "link2"))
+            label=IT, name=PortName("netgraph"), bhyve=(("path", "br0:"), ("peerhook", "link2"))
         ),
     ),
     ("0:10:0,virtio-net,slirp,open", VirtioNet(label=IT)),
@@ -394,7 +394,7 @@ def test_a_screen_that_waits_behind_a_password() -> None:
 
 def test_devices_come_in_the_order_of_their_slots() -> None:
     machine = placed(
-        VirtioNet(label=Label("net0"), name=IfName("tap0")),
+        VirtioNet(label=Label("net0"), name=PortName("tap0")),
         VirtioRnd(label=Label("rnd0"), slot=PciSlot(bus=1, slot=1)),
         VirtioBlk(label=Label("disk0"), path=IMAGE),
         graphic=Graphic(label=ON, xhci_table=False),
@@ -438,7 +438,7 @@ def test_each_argument_knows_the_key_that_it_comes_from() -> None:
 
 # vmrun's README, first and second generation: both are this machine
 SEED = (
-    VirtioNet(label=Label("net0"), name=IfName("tap3")),
+    VirtioNet(label=Label("net0"), name=PortName("tap3")),
     VirtioBlk(label=Label("disk0"), path=FilePath("disk.img")),
 )
 SEED_CD = AhciCd(label=Label("cd0"), path=FilePath("FreeBSD-13.0-RELEASE-amd64-disc1.iso"))
@@ -499,12 +499,12 @@ LACKING: list[tuple[str, Emulation]] = [
     ("bhyve has no such card", OtherNic(label=IT, model=QemuWord("rtl8139"))),
     ("macvtap is Linux only", VirtioNet(label=IT, type=NicType("macvtap"))),
     ("has no name for its tap", VirtioNet(label=IT, type=NicType("tap"))),
-    ("netgraph needs a path and a peerhook", VirtioNet(label=IT, name=IfName("netgraph0"))),
+    ("netgraph needs a path and a peerhook", VirtioNet(label=IT, name=PortName("netgraph0"))),
     (
         "forward is user networking's",
-        VirtioNet(label=IT, name=IfName("tap0"), forward=(Forward(port=1, guest_port=1),)),
+        VirtioNet(label=IT, name=PortName("tap0"), forward=(Forward(port=1, guest_port=1),)),
     ),
-    ("has no mtu on bhyve", E1000(label=IT, name=IfName("tap0"), mtu=9000)),
+    ("has no mtu on bhyve", E1000(label=IT, name=PortName("tap0"), mtu=9000)),
     ("bhyve has no such device", AppleSmc(label=IT, osk="x")),
     ("has neither src nor lookup", Passthru(label=IT)),
     (

@@ -20,6 +20,7 @@ from vm_spec.devices import (
     NicType,
     Nvme,
     Passthru,
+    PortName,
     Raw,
     Trim,
     VgaMode,
@@ -47,7 +48,6 @@ from vm_spec.words import (
     Cpu,
     FilePath,
     Forward,
-    IfName,
     Label,
     Mac,
     PciId,
@@ -744,12 +744,12 @@ MACHINES: dict[str, Placed] = {
         VirtioScsi(label=IT, path=FilePath("/dev/cam/ctl2.0"), bhyve=(("iid", 3),))
     ),
     "virtio-net": placed(
-        VirtioNet(label=IT, name=IfName("tap0"), mac=Mac("02:00:00:00:00:01"), mtu=9000)
+        VirtioNet(label=IT, name=PortName("tap0"), mac=Mac("02:00:00:00:00:01"), mtu=9000)
     ),
-    "renamed tap": placed(VirtioNet(label=IT, name=IfName("vm0"), type=NicType("tap"))),
+    "renamed tap": placed(VirtioNet(label=IT, name=PortName("vm0"), type=NicType("tap"))),
     "netgraph": placed(
         VirtioNet(
-            label=IT, name=IfName("netgraph"), bhyve=(("path", "br0:"), ("peerhook", "link2"))
+            label=IT, name=PortName("netgraph"), bhyve=(("path", "br0:"), ("peerhook", "link2"))
         )
     ),
     "slirp": placed(

@@ -62,7 +62,7 @@ def test_each_end_of_a_guest_is_told_apart(
     assert done.returncode == status
     assert "guest: ready" in done.stdout
     assert done.stdout.replace("\r", "") == vm.console.replace("\r", "")
-    assert done.stderr.count(f"target default); not started again: ") == 1
+    assert done.stderr.count("target default); not started again: ") == 1
 
 
 def test_after_a_normal_end_nothing_is_left_but_logs(vm: Vm, guest: Path) -> None:

@@ -146,7 +146,9 @@ def test_what_a_target_adds_boots_before_the_base() -> None:
 
 CLASSES = st.sampled_from(sorted(KINDS))
 PINNED = st.none() | st.builds("{}:{}:0".format, st.integers(0, 2), st.integers(1, 27))
-LISTS = st.lists(st.tuples(CLASSES, PINNED), max_size=30, unique_by=lambda pair: pair[1] or object())
+LISTS = st.lists(
+    st.tuples(CLASSES, PINNED), max_size=30, unique_by=lambda pair: pair[1] or object()
+)
 
 
 def devices(pairs: list[tuple[str, str | None]], prefix: str = "d") -> list[dict[str, Any]]:

@@ -143,7 +143,8 @@ class Vm:
         except (OSError, ValueError):
             return
         stat = Path(f"/proc/{record['pid']}/stat")
-        if stat.exists() and int(stat.read_text().rpartition(")")[2].split()[19]) == (
-            record["started_at"]
+        if (
+            stat.exists()
+            and int(stat.read_text().rpartition(")")[2].split()[19]) == (record["started_at"])
         ):
             os.kill(record["pid"], signal.SIGKILL)

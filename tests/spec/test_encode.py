@@ -41,9 +41,9 @@ def test_what_was_made_up_is_written() -> None:
             {
                 "device": "virtio-net",
                 "label": "lan",
-                "name": "vm8be99a6e",
+                "name": "vm36c16d7f",
                 "bridge": "br0",
-                "mac": "52:2a:ae:02:33:84",
+                "mac": "52:d4:36:c1:6d:7f",
             }
         ],
     }

@@ -14,7 +14,9 @@ from vm_spec import Context, VmError, encode, loads
 from vm_spec.value import replace
 
 SLOW = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
 )
 CORPUS = settings(SLOW, max_examples=500)
 NATIVE: dict[str, Any] = {
@@ -48,7 +50,8 @@ VMMAN: dict[str, Any] = {
     "base": {"main": {"machine": "q35", "smp": "2", "mem": "512", "serial": "stdio"}},
     "storage": {"main": {"driver": "virtio", "file": "main.img"}},
     "tapbridge": {"lan": {
-        "interface": "tap0", "bridge": "br0", "mac": "02:00:5e:10:00:01", "driver": "virtio-net-pci",
+        "interface": "tap0", "bridge": "br0", "driver": "virtio-net-pci",
+        "mac": "02:00:5e:10:00:01",
     }},
     "bridge": {"wan": {
         "interface": "mv0", "host-interface": "e0", "mac": "02:00:5e:10:00:02", "driver": "e1000",
@@ -56,6 +59,7 @@ VMMAN: dict[str, Any] = {
     "pcie-passthrough": {"gpu": {"dev": "0000:01:00.0", "romfile": "a.rom"}},
     "apple-smc": {"smc": {"osk": "key"}},
 }  # fmt: skip
+TABLES = st.sampled_from([NATIVE, VMRUN, VMMAN])
 CONTEXT = Context(file="web.toml", name="web", user="u", home="/home/u", confdir="/vm")
 
 
@@ -106,7 +110,9 @@ def test_a_broken_description_of_vmman_is_refused_with_a_place(raw: dict[str, An
 
 
 @CORPUS
-@given(st.sampled_from([NATIVE, VMRUN, VMMAN]), st.integers(0), st.integers(0, 9), st.text(max_size=9))
+@given(
+    st.sampled_from([NATIVE, VMRUN, VMMAN]), st.integers(0), st.integers(0, 9), st.text(max_size=9)
+)
 def test_a_text_with_other_characters_in_it_is_refused_with_a_place(
     raw: dict[str, Any], at: int, taken: int, put: str
 ) -> None:
@@ -121,7 +127,9 @@ def test_at_any_depth_it_is_refused_or_read(depth: int) -> None:
     refused_with_a_place("x = " + "[" * depth + "]" * depth, "toml")
     refused_with_a_place('{"x": ' * depth + "1" + "}" * depth, "json")
     refused_with_a_place("[qemu." + "a." * depth + "a]", "toml")
-    refused_with_a_place('{"bhyve": {"config": ' + '{"x": ' * depth + "1" + "}" * depth + "}}", "json")
+    refused_with_a_place(
+        '{"bhyve": {"config": ' + '{"x": ' * depth + "1" + "}" * depth + "}}", "json"
+    )
 
 
 def refused_with_a_place(text: str, syntax: str) -> None:

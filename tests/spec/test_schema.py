@@ -1,6 +1,7 @@
 """The JSON Schema: it and the decoder agree."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,13 @@ BAD: list[dict[str, Any]] = [
 ]
 
 
-def parsed(path: Path) -> object:
+def parsed(path: Path) -> Any:
     return json.loads(path.read_text()) if path.suffix == ".json" else tomli.loads(path.read_text())
 
 
-def faults(found: object) -> list[str]:
-    return [error.message for error in VALIDATOR.iter_errors(found)]
+def faults(found: Any) -> list[str]:
+    errors: Iterable[Any] = VALIDATOR.iter_errors(found)  # pyright: ignore[reportUnknownMemberType]
+    return [error.message for error in errors]
 
 
 def test_it_is_a_schema() -> None:
@@ -105,6 +107,7 @@ def test_what_is_not_valid_the_decoder_refuses_too(raw: dict[str, Any]) -> None:
 
 
 def test_every_key_is_described() -> None:
-    for key, told in VALIDATOR.schema["properties"].items():
+    keys: Any = schema()["properties"]
+    for key, told in keys.items():
         if key not in ("graphic", "vars", "targets"):
             assert told.get("description"), key

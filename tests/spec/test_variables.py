@@ -36,7 +36,10 @@ def test_a_variable_stands_for_its_text(text: str, variables: str, meant: str) -
 
 def test_the_name_that_the_description_gives_is_meant() -> None:
     found = loads('name = "mail"\n[disk.a]\npath = "/x/%(name).img"', CONTEXT)
-    assert found.machine.emulations == loads('[disk.a]\npath = "/x/mail.img"').machine.emulations
+    assert (
+        found.machine.emulations
+        == loads('[disk.a]\npath = "/x/mail.img"', CONTEXT).machine.emulations
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  a row of a table is one line
 """The small values: what each takes, and in which words it refuses."""
 
 from collections.abc import Callable
@@ -62,6 +63,6 @@ def test_what_is_read_is_kept_in_one_form(
 def test_what_is_none_is_refused_with_a_sentence(
     read: Callable[[object], object], given: object
 ) -> None:
-    with pytest.raises(ValueError, match="^must be ") as caught:
+    with pytest.raises(ValueError, match=r"^must be ") as caught:
         read(given)
     assert not str(caught.value).endswith(".")
