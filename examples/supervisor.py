@@ -39,7 +39,7 @@ def main(file: str, diary: str, most: int = 3) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(*sys.argv[1:3]))
+        sys.exit(main(sys.argv[1], sys.argv[2]))
     except vm_spec.VmError as error:
         print(error, file=sys.stderr)
         sys.exit(error.status)

@@ -229,7 +229,8 @@ CONTEXTS = st.builds(
 EMPTY_LIST: list[Any] = []
 ODD = choice(
     None, True, -1, 0, 2**70, 1.5, float("nan"), "", "x", "\0", "%", "%(none)", "%(", "a" * 5000,
-    EMPTY_LIST, [EMPTY_LIST], EMPTY, {"": 1}, [EMPTY], {"a": {"b": EMPTY}}, "uefi", "0:0:0", "\ud800", "\x1b[2J", -(2**63),
+    EMPTY_LIST, [EMPTY_LIST], EMPTY, {"": 1}, [EMPTY], {"a": {"b": EMPTY}}, "uefi", "0:0:0",
+    "\ud800", "\x1b[2J", -(2**63),
 )  # fmt: skip
 
 
@@ -248,10 +249,9 @@ def _break(draw: Callable[[Raw], Any], holder: Any, key: Any) -> None:
     match draw(st.integers(0, 4)):
         case 0:
             del holder[key]
-        case 1 if isinstance(holder, dict):
-            holder[draw(st.text(max_size=4) | choice(f"{key}x", key.replace("_", "-")))] = (
-                holder.pop(key)
-            )
+        case 1 if isinstance(key, str):
+            name = draw(st.text(max_size=4) | choice(f"{key}x", key.replace("_", "-")))
+            holder[name] = holder.pop(key)
         case 2:
             holder[key] = [holder[key]]
         case 3 if isinstance(key, str):

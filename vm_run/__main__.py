@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from vm_run.say import line, say, sentence
-from vm_spec.fault import VmError, report
+from vm_spec.fault import Fault, VmError, report
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,21 @@ def main(argv: list[str]) -> int:
         return error.status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has enough
+        return 141
+    except Exception:  # noqa: BLE001  a bug of ours: says so
+        return _our_bug()
+
+
+def _our_bug() -> int:
+    import traceback
+
+    traceback.print_exc()
+    print(
+        "vm-run: this is a bug of vmman, not a mistake of yours: please report it", file=sys.stderr
+    )
+    return 70
 
 
 def _run_by_name(name: str) -> int:
@@ -58,7 +74,12 @@ def _run_as_told(argv: list[str]) -> int:
         on_event = _both(on_event, side.hear)
     if call.events:
         on_event = _both(on_event, _json_lines(call.events))
-    return _run(_described(call), cli.options(call), on_event)
+    return _run(_described(call), cli.options(call, _terminal(call)), on_event)
+
+
+def _terminal(call: Call) -> str:
+    """A terminal for the guest's console when standard input has been read for the description."""
+    return "/dev/tty" if call.config == "-" and sys.stdout.isatty() else ""
 
 
 def _described(call: Call) -> Description:
@@ -118,11 +139,17 @@ def _json_lines(path: str) -> OnEvent:
     """Appends events to a file, a line each, each line whole."""
     import json
 
-    file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115  open until we end
+    try:
+        file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115  open until we end
+    except OSError as error:
+        raise VmError(Fault(file=path, problem=f"{error.strerror}"), status=69) from None
 
     def on_event(event: dict[str, Any]) -> None:
-        file.write(json.dumps(event) + "\n")
-        file.flush()
+        try:
+            file.write(json.dumps(event) + "\n")
+            file.flush()
+        except OSError as error:  # a full disk is no reason to leave a guest alone
+            say("vm-run", f"{path}: {error.strerror}")
 
     return on_event
 

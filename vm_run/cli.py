@@ -178,7 +178,7 @@ def _mistake(message: str) -> NoReturn:
     raise VmError(Fault(problem=message, hint="vm-run --help"), status=64)
 
 
-def options(call: Call) -> Options:
+def options(call: Call, terminal: str = "") -> Options:
     """How a session is run, from what was typed."""
     return Options(
         handle="" if call.config else call.name,
@@ -189,6 +189,7 @@ def options(call: Call) -> Options:
         check=not call.no_requirement_check,
         fix=call.fix,
         detached=call.detach,
+        terminal=terminal,
         pid_file=call.pid_file or "",
         supervisor_pid_file=call.own_pid_file or "",
         panic_on_failed_cleanup=call.panic_on_failed_cleanup,

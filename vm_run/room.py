@@ -32,6 +32,7 @@ class Room:
         record: what was left by a supervisor that is gone, when its guest is taken over.
         lock: beside the description; None when there is no such place, or while the guest that
             is taken over holds it alone.
+        unlocked: why there is no lock beside the description; empty when there is one.
         leftovers: what could not be removed at the end.
     """
 
@@ -42,6 +43,7 @@ class Room:
         self.record: Record = {}
         self.lock: Lock | None = None
         self.own: Lock | None = None
+        self.unlocked = ""
         self.leftovers: list[str] = []
 
     @classmethod
@@ -102,8 +104,9 @@ class Room:
             return
         try:
             self.lock = state.Lock.take(state.lock_path(self.file), self.name, force=force)
-        except OSError:
-            self.lock = None  # a folder that cannot be written to: this host's own lock must do
+        except OSError as error:  # this host's own lock must do
+            path = state.lock_path(self.file)
+            self.unlocked = f"{path}: {error.strerror}; other hosts do not see that this VM runs"
 
     def sweep(self, kept: tuple[str, ...] = _KEPT) -> None:
         """Removes what an ended guest leaves, but for what is kept."""

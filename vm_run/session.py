@@ -100,6 +100,8 @@ class Session:
     def last(self) -> Ending:
         """Starts guest after guest, and says how the last one ended."""
         from_record = bool(self.room.record)
+        if self.room.unlocked:
+            self.tell("note", text=self.room.unlocked)
         while True:
             machine = select(self.description, self.target)
             self.guest = self._recovered(machine) if from_record else self._started(machine)
@@ -124,7 +126,7 @@ class Session:
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         started = launch(placed, self.room, options)
         self.starts.append(time.monotonic())
-        if started.note:
+        if started.note and len(self.starts) == 1:
             self.tell("note", text=started.note)
 
         from vm_run.control import Qmp
@@ -178,7 +180,10 @@ class Session:
             (self.options.supervisor_pid_file, os.getpid()),
         ):
             if path:
-                replace_file(path, f"{pid}\n")
+                try:
+                    replace_file(path, f"{pid}\n")
+                except OSError as error:  # the guest runs by now: it is not given up for a file
+                    self.tell("note", text=f"{path}: {error.strerror}")
 
     def _post_start(self, machine: Machine, process: Process) -> None:
         if not machine.post_start_script:
@@ -255,6 +260,7 @@ class Session:
         self.room.leave(clean=clean)
         if self.signals:
             self.signals.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         if self.room.leftovers and self.options.panic_on_failed_cleanup:
             faults = [Fault(problem=f"cannot be removed: {left}") for left in self.room.leftovers]
             raise VmError(*faults, status=70)

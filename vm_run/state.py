@@ -46,6 +46,10 @@ def make_folder(name: str) -> str:
             os.mkdir(part, 0o700)
         except FileExistsError:
             pass
+        except OSError as error:
+            hint = "set XDG_RUNTIME_DIR to a folder of your own, or unset it"
+            problem = f"{part} cannot be made: {error.strerror}"
+            raise VmError(Fault(problem=problem, hint=hint), status=REFUSED) from None
         _own(part)
     return path
 

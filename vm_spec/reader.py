@@ -107,7 +107,7 @@ class Reader:
 
     def unknown(self, path: Path, known: Iterable[str]) -> None:
         """Notes a key that does not exist, with the nearest one that does."""
-        close = nearest(str(path[-1]), known)
+        close = nearest(str(path[-1]), known) if len(self.faults) < MOST_HINTS else ""
         self.note(path, "is not a known key", f"did you mean {close}?" if close else "")
 
     def unknown_variable(self, path: Path, name: str, known: Iterable[str]) -> None:
@@ -162,6 +162,7 @@ class Reader:
 
 
 FAULTY = object()
+MOST_HINTS = 50  # each costs half a millisecond, and a hostile text has thousands of faults
 LARGEST = 1.7976931348623157e308  # of finite numbers (IEEE 754)
 _ODD = re.compile("[\0\ud800-\udfff]")  # what no argument of a program can have
 PATHS = {"FilePath", "FirmwarePath"}

@@ -14,7 +14,7 @@ from vm_spec import Context, VmError, encode, loads
 from vm_spec.value import replace
 
 SLOW = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
 )

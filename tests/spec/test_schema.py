@@ -91,7 +91,7 @@ def test_the_mtu_of_vmrun_is_a_text() -> None:
     loads(json.dumps(found), Context(syntax="json"))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables())
 def test_what_the_decoder_takes_is_valid_before_and_after(raw: dict[str, Any]) -> None:
     description = loads(tomli_w.dumps(raw), Context(name="web"))
