@@ -6,320 +6,69 @@ not name go into a device's `qemu` table, bhyve_config(5) keys into its `bhyve` 
 
 from __future__ import annotations
 
+from vm_spec.device import Band, Device, Properties, Scalar
+from vm_spec.network import E1000, Nic, NicType, OtherNic, PortName, QemuWord, VirtioNet
+from vm_spec.storage import (
+    AhciCd,
+    AhciHd,
+    Disk,
+    Drive,
+    DriveInterface,
+    ImageFormat,
+    Media,
+    Nvme,
+    Trim,
+    VirtioBlk,
+    VirtioScsi,
+    format_of,
+)
 from vm_spec.value import TYPE_CHECKING, Value
-from vm_spec.words import FilePath, Label, Word
+from vm_spec.words import Word
 
 if TYPE_CHECKING:
-    from vm_spec.words import Forward, IfName, Mac, PciId, PciSlot
-
-Scalar = str | int | float | bool
-Properties = tuple[tuple[str, Scalar], ...]
-
-
-class NicType(Word):
-    """What is at the host's end of a network card."""
-
-    __slots__ = ()
-    pattern = "tap|macvtap|user|netgraph|netmap|vale|vmnet"
-    rule = "one of tap, macvtap, user, netgraph, netmap, vale, vmnet"
-
-
-class PortName(Word):
-    """The host's end of a network card: an interface, or a port of a switch, vale0:guest."""
-
-    __slots__ = ()
-    pattern = (
-        r"(?!(?:all|default)\Z)[A-Za-z][A-Za-z0-9_.-]{0,14}"
-        r"|(?:vale|netmap|netgraph)[A-Za-z0-9_.-]{0,15}:[A-Za-z0-9_.-]{0,31}"
-    )
-    rule = "1 to 15 letters, digits, '.', '_' or '-', the first a letter; or a port, vale0:guest"
-
-
-class ImageFormat(Word):
-    """How a disk image is laid out; never guessed from what is in it."""
-
-    __slots__ = ()
-    pattern = "raw|qcow2|vmdk|vdi|vhdx|vpc"
-    rule = "one of raw, qcow2, vmdk, vdi, vhdx, vpc"
-
-
-class Trim(Word):
-    """Whether an NVMe drive takes deallocation (bhyve_config(5), dsm)."""
-
-    __slots__ = ()
-    pattern = "auto|enable|disable"
-    rule = "one of auto, enable, disable"
-
-
-class Media(Word):
-    """What a drive holds."""
-
-    __slots__ = ()
-    pattern = "disk|cdrom"
-    rule = "disk or cdrom"
-
-
-class DriveInterface(Word):
-    """How a drive is attached (qemu(1), -drive if=)."""
-
-    __slots__ = ()
-    pattern = "ide|floppy|pflash|none"
-    rule = "one of ide, floppy, pflash, none"
-
-
-class QemuWord(Word):
-    """The name of a device model of QEMU."""
-
-    __slots__ = ()
-    pattern = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-    rule = "the name of a QEMU device, such as rtl8139"
-
-
-class Band(Word):
-    """The class that decides in which slots a device may be placed."""
-
-    __slots__ = ()
-    pattern = "storage|network|passthrough|other"
-    rule = "one of storage, network, passthrough, other"
-
-
-class Device(Value):
-    """What every device has.
-
-    Attributes:
-        label: its name in this description; made from its kind and number when left out.
-        slot: where it sits on the PCI bus; chosen when left out.
-        fix: apply the known repair when the host lacks something for it.
-        qemu: further properties of the QEMU device, by their names there.
-        bhyve: further keys of the bhyve device, by their names in bhyve_config(5).
-    """
-
-    kind = ""
-    band = Band("other")
-
-    label: Label
-    slot: PciSlot | None = None
-    fix: bool = False
-    qemu: Properties = ()
-    bhyve: Properties = ()
-
-    @property
-    def sits_on_pci(self) -> bool:
-        """Whether it takes a slot."""
-        return True
-
-
-class Disk(Device):
-    """A disk, whatever controller shows it.
-
-    Attributes:
-        path: the image or block device.
-        format: the image's format; by the path's ending when left out, else raw.
-        ro: the guest cannot write.
-        nocache: the host's page cache is bypassed (O_DIRECT).
-        direct: each write reaches the medium before it is acknowledged (O_SYNC).
-        nodelete: deallocation by the guest is not passed to the host.
-        logical_sector_size: bytes, a power of two from 512.
-        physical_sector_size: bytes, a multiple of the logical size.
-        ser: serial number, at most 20 characters.
-    """
-
-    band = Band("storage")
-
-    path: FilePath
-    format: ImageFormat | None = None
-    ro: bool = False
-    nocache: bool = False
-    direct: bool = False
-    nodelete: bool = False
-    logical_sector_size: int | None = None
-    physical_sector_size: int | None = None
-    ser: str = ""
-
-    @property
-    def image_format(self) -> str:
-        """The format that is used: the one given, else by the path's ending, else raw."""
-        return self.format or format_of(self.path)
-
-
-class VirtioBlk(Disk):
-    """A virtio block device."""
-
-    kind = "virtio-blk"
-
-
-class AhciHd(Disk):
-    """A SATA disk behind an AHCI controller of its own.
-
-    Attributes:
-        nmrr: nominal media rotation rate in revolutions a minute; 1 is a solid state disk.
-        rev: firmware revision, at most 8 characters.
-        model: model name, at most 40 characters.
-    """
-
-    kind = "ahci-hd"
-
-    nmrr: int | None = None
-    rev: str = ""
-    model: str = ""
-
-
-class AhciCd(Device):
-    """A SATA CD-ROM drive behind an AHCI controller of its own.
-
-    Attributes:
-        path: the ISO 9660 image.
-        ser: serial number, at most 20 characters.
-        nmrr: nominal media rotation rate in revolutions a minute.
-        rev: firmware revision, at most 8 characters.
-        model: model name, at most 40 characters.
-    """
-
-    kind = "ahci-cd"
-    band = Band("storage")
-
-    path: FilePath
-    ser: str = ""
-    nmrr: int | None = None
-    rev: str = ""
-    model: str = ""
-
-
-class Nvme(Device):
-    """An NVMe drive, of an image or of memory.
-
-    Attributes:
-        path: the image or block device.
-        format: the image's format; by the path's ending when left out, else raw.
-        ram: instead of a path, this many MiB of memory; bhyve only.
-        maxq: number of queues.
-        qsz: entries in each queue.
-        ioslots: requests at once.
-        sectsz: sector size in bytes: 512, 4096 or 8192.
-        ser: serial number, at most 20 characters.
-        eui64: IEEE extended unique identifier.
-        dsm: whether deallocation is taken.
-    """
-
-    kind = "nvme"
-    band = Band("storage")
-
-    path: FilePath | None = None
-    format: ImageFormat | None = None
-    ram: int | None = None
-    maxq: int | None = None
-    qsz: int | None = None
-    ioslots: int | None = None
-    sectsz: int | None = None
-    ser: str = ""
-    eui64: int | None = None
-    dsm: Trim | None = None
-
-
-class VirtioScsi(Device):
-    """A virtio SCSI controller with one disk or CD-ROM.
-
-    Attributes:
-        path: the image; on bhyve a CAM target layer device, /dev/cam/ctl.
-        format: the image's format; by the path's ending when left out, else raw.
-        media: disk or cdrom.
-        ro: the guest cannot write.
-    """
-
-    kind = "virtio-scsi"
-    band = Band("storage")
-
-    path: FilePath
-    format: ImageFormat | None = None
-    media: Media = Media("disk")
-    ro: bool = False
-
-
-class Drive(Device):
-    """A drive on a controller that the machine itself has: vmman's storage. QEMU only.
-
-    Attributes:
-        interface: ide, floppy, pflash (firmware), or none (attached by `[qemu] args`).
-        path: the image.
-        format: the image's format, raw when left out.
-        media: disk or cdrom.
-        nocache: the host's page cache is bypassed (O_DIRECT).
-    """
-
-    kind = "drive"
-    band = Band("storage")
-
-    interface: DriveInterface = DriveInterface("ide")
-    path: FilePath
-    format: ImageFormat | None = None
-    media: Media = Media("disk")
-    nocache: bool = False
-
-    @property
-    def sits_on_pci(self) -> bool:
-        """Never: its controller is the machine's."""
-        return False
-
-
-class Nic(Device):
-    """A network card, whatever the guest sees.
-
-    Attributes:
-        name: the host's interface (or netmap, vale port).
-        type: what that is; guessed from the other keys and the name's beginning when left out.
-        bridge: the bridge that vm-init joins the tap to.
-        network: a name that this host's policy stands for with a bridge or interface.
-        host_interface: the interface that vm-init puts a macvtap on.
-        mac: the guest's address; made from user, VM and label when left out, stable for ever.
-        mtu: largest packet in bytes, 46 to 65535.
-        forward: user networking: ports of the host that lead into the guest.
-    """
-
-    band = Band("network")
-
-    name: PortName | None = None
-    type: NicType | None = None
-    bridge: IfName | None = None
-    network: Label | None = None
-    host_interface: IfName | None = None
-    mac: Mac | None = None
-    mtu: int | None = None
-    forward: tuple[Forward, ...] = ()
-
-    @property
-    def backend(self) -> str:
-        """What is at the host's end: the type given, else what the other keys speak for."""
-        if self.type:
-            return self.type
-        if self.host_interface:
-            return "macvtap"
-        if self.bridge or self.network:
-            return "tap"
-        return _backend_of(self.name)
-
-
-class VirtioNet(Nic):
-    """A virtio network card."""
-
-    kind = "virtio-net"
-
-
-class E1000(Nic):
-    """An Intel 82545 network card."""
-
-    kind = "e1000"
-
-
-class OtherNic(Nic):
-    """A network card by its QEMU name, such as rtl8139 or vmxnet3. QEMU only.
-
-    Attributes:
-        model: the name of the QEMU device.
-    """
-
-    kind = "nic"
-
-    model: QemuWord
+    from vm_spec.words import FilePath, Label, PciId
+
+__all__ = [
+    "AhciCd",
+    "AhciHd",
+    "AppleSmc",
+    "Band",
+    "ConsolePort",
+    "Device",
+    "Disk",
+    "Drive",
+    "DriveInterface",
+    "E1000",
+    "Emulation",
+    "Graphic",
+    "Hda",
+    "HexPair",
+    "ImageFormat",
+    "KINDS",
+    "Lookup",
+    "Media",
+    "Nic",
+    "NicType",
+    "Nvme",
+    "OtherNic",
+    "Passthru",
+    "PortName",
+    "Properties",
+    "QemuWord",
+    "Raw",
+    "Scalar",
+    "Trim",
+    "VgaMode",
+    "Virtio9p",
+    "VirtioBlk",
+    "VirtioConsole",
+    "VirtioInput",
+    "VirtioNet",
+    "VirtioRnd",
+    "VirtioScsi",
+    "Xhci",
+    "format_of",
+]
 
 
 class ConsolePort(Value):
@@ -529,49 +278,5 @@ Emulation = (
 )
 
 KINDS: dict[str, type[Emulation]] = {
-    cls.kind: cls
-    for cls in (
-        VirtioBlk,
-        AhciHd,
-        AhciCd,
-        Nvme,
-        VirtioScsi,
-        Drive,
-        VirtioNet,
-        E1000,
-        OtherNic,
-        VirtioConsole,
-        Virtio9p,
-        VirtioRnd,
-        VirtioInput,
-        Xhci,
-        Hda,
-        Passthru,
-        AppleSmc,
-        Raw,
-    )
+    cls.kind: cls for cls in Emulation.__args__ if cls is not Graphic
 }
-
-_ENDINGS = {
-    ".qcow2": "qcow2",
-    ".vmdk": "vmdk",
-    ".vdi": "vdi",
-    ".vhdx": "vhdx",
-    ".vhd": "vpc",
-    ".vpc": "vpc",
-}
-
-
-def format_of(path: str) -> str:
-    """The format that a path's ending speaks for; raw for any other."""
-    dot = path.rfind(".")
-    return _ENDINGS.get(path[dot:].lower(), "raw") if dot > 0 else "raw"
-
-
-def _backend_of(name: str | None) -> str:
-    if name is None:
-        return "user"
-    for start in ("netgraph", "netmap", "vale", "vmnet", "macvtap"):
-        if name.startswith(start):
-            return start
-    return "tap"
