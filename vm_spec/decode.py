@@ -67,11 +67,11 @@ def loads(text: str, context: Context | None = None) -> Description:
 
 
 def _described(raw: Raw, context: Context, reader: Reader) -> Description | None:
-    raw = _expanded(raw, context, reader)
     notes: list[str] = []
-    if vmman.is_vmman(raw):
+    if vmman.is_vmman(raw):  # it had no variables, so its percent signs mean themselves
         raw, items, notes = vmman.translate(raw, reader)
     else:
+        raw = _expanded(raw, context, reader)
         items = emulations.listed(raw, (), reader)
     machine = _machine(raw, items, context, reader)
     targets = _targets(raw, machine, reader)

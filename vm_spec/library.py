@@ -111,15 +111,19 @@ def _no_such_vm(name: str, folder: str) -> Fault:
 def names(folder: str) -> Iterator[tuple[str, str]]:
     """Each VM's name and file in a folder of descriptions, in order of name."""
     try:
-        entries = sorted(os.listdir(folder))
+        entries = os.listdir(folder)
     except OSError:
         return
-    seen: set[str] = set()
-    for entry in entries:
-        stem, ending = os.path.splitext(entry)
-        if ending in SYNTAXES and not entry.startswith(".") and stem not in seen:
-            seen.add(stem)
-            yield stem, f"{folder}/{entry}"
+    order = list(SYNTAXES)
+    found = [os.path.splitext(entry) for entry in entries if not entry.startswith(".")]
+    files = sorted(
+        (stem, order.index(ending), ending) for stem, ending in found if ending in SYNTAXES
+    )
+    last = ""
+    for stem, _, ending in files:
+        if stem != last:
+            yield stem, f"{folder}/{stem}{ending}"
+        last = stem
 
 
 def read(path: str) -> str:

@@ -20,16 +20,17 @@ Path = tuple[str | int, ...]
 DEPTH: Final = 32
 """Longest path in a result. Without a bound, paths of `[[[[…` would take quadratic memory."""
 
-# Possessive (`*+`), so that an unclosed string fails after one look. `""` is never followed by a
+# Each turn of a loop can match in one way only, so an unclosed string fails after one look;
+# possessive repeats would say so, and are broken in Python 3.11.2. `""` is never followed by a
 # third quote in an accepted text, so the short strings leave three quotes to the long ones.
 _WORD: Final = re.compile(
     r"""
     (?P<skip> [^\S\n]+ | \#[^\n]* )
     | \n | [][{}=:,.]
-    | \"{3} (?: [^"\\]++ | \\. | "{1,2}(?!") )*+ "{3,5}
-    | '{3} (?: [^']++ | '{1,2}(?!') )*+ '{3,5}
-    | "(?!"") (?: [^"\\\n]++ | \\[^\n] )*+ "
-    | '(?!'') [^'\n]*+ '
+    | \"{3} (?: [^"\\] | \\. | "{1,2}(?!") )* "{3,5}
+    | '{3} (?: [^'] | '{1,2}(?!') )* '{3,5}
+    | "(?!"") (?: [^"\\\n] | \\[^\n] )* "
+    | '(?!'') [^'\n]* '
     | [^\s\#"'\[\]{}=:,.]+
     """,
     re.VERBOSE | re.DOTALL,

@@ -239,3 +239,13 @@ def test_standard_input_is_read_in_either_syntax(
         cwd=CHECKOUT,
     )  # fmt: skip
     assert done.stdout == "1G\n"
+
+
+def test_of_two_files_of_one_name_the_one_that_runs_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ending in (".conf", ".json", ".toml"):
+        (tmp_path / f"web{ending}").write_text("")
+    monkeypatch.setenv("VMCONF_DIR", str(tmp_path))
+    listed = dict(names(str(tmp_path)))
+    assert listed == {"web": find("web")} == {"web": f"{tmp_path}/web.toml"}

@@ -180,3 +180,10 @@ def test_a_wrong_section_is_refused(text: str, report: str) -> None:
     with pytest.raises(VmError) as caught:
         loads(text, CONTEXT)
     assert str(caught.value) == report
+
+
+def test_a_percent_sign_means_itself_for_vmman_had_no_variables() -> None:
+    found = loads(
+        '[base.a]\nmachine="q35"\nsmp="1"\nmem="64"\nsmbios="type=1,serial=100%"', CONTEXT
+    )
+    assert found.machine.qemu.smbios == ("type=1,serial=100%",)
