@@ -16,6 +16,9 @@ SOURCES != find vm_spec vm_run vm_init vm_pull vm_list -name '*.py'
 # One line for each command: its name and its module.
 COMMANDS = sed -n 's/^\(vm-[a-z]*\) = "\(.*\):entry"$$/\1 \2/p' pyproject.toml
 
+# The programs in bench/; its other modules are theirs.
+BENCHES = start
+
 all: $(STAGE)/complete
 
 # --target asks nothing of the system's Python, and takes the wheels that pip prefers.
@@ -58,6 +61,6 @@ check:
 	./test.sh
 
 bench:
-	for program in bench/*.py; do .venv/bin/python "$$program" || exit; done
+	for program in $(BENCHES); do .venv/bin/python -m bench."$$program" || exit; done
 
 .PHONY: all install uninstall paths check bench

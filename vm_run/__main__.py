@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -114,7 +115,7 @@ def _run(description: Description, options: Options, on_event: OnEvent) -> int:
 
     for note in description.notes:
         say("vm-run", note)
-    ending = run(description, options, on_event)
+    ending = run(description, options, _both(_collect_garbage, on_event))
     say(options.handle or description.name, sentence(ending))
     for text in ending.log:
         say("  log", text)
@@ -125,6 +126,12 @@ def _tell_person(event: dict[str, Any]) -> None:
     text = line(event)
     if text:
         say(event["vm"], text)
+
+
+def _collect_garbage(event: dict[str, Any]) -> None:
+    if event["event"] in ("started", "recovered"):
+        gc.freeze()
+        gc.enable()
 
 
 def _both(first: OnEvent, second: OnEvent) -> OnEvent:
@@ -162,7 +169,11 @@ def _detached(call: Call, status: int) -> int:
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script.
+
+    Nothing is garbage before a guest runs: collecting is put off until then.
+    """
+    gc.disable()
     status = main(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         try:

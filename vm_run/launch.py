@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 
-from vm_run import firmware, host
+from vm_run import host
 from vm_run.process import spawn
 from vm_run.wiring import Wiring
 from vm_spec.devices import Nic, Passthru
@@ -186,6 +186,8 @@ def _firmware(machine: Machine) -> str:
     """The host's firmware, if it is asked for; the VM's own variables are made when missing."""
     if machine.bootrom != "uefi":
         return ""
+    from vm_run import firmware
+
     code, template = firmware.find()
     if machine.varfile and not os.path.exists(machine.varfile):
         firmware.make_variables(template, machine.varfile)

@@ -11,7 +11,6 @@ import select
 import signal
 import time
 
-from vm_run.bhyvectl import force_poweroff
 from vm_spec.fault import VmError
 from vm_spec.machine import Outcome
 from vm_spec.value import TYPE_CHECKING, Value
@@ -146,7 +145,7 @@ class Guest:
         self.kill_at = time.monotonic() + _QUIT_S
         self.press_at = None
         self.tell("forcing", why=why)
-        if not (self._told("quit") if self.is_qemu else force_poweroff(self.name)):
+        if not (self._told("quit") if self.is_qemu else self._loses_power()):
             self.process.send(signal.SIGKILL)
 
     def _told(self, command: str) -> bool:
@@ -157,6 +156,11 @@ class Guest:
         except OSError:
             return False
         return self.qmp is not None
+
+    def _loses_power(self) -> bool:
+        from vm_run.bhyvectl import force_poweroff
+
+        return force_poweroff(self.name)
 
     def _is_halted(self) -> bool:
         try:

@@ -9,7 +9,6 @@ from vm_spec.machine import Description, Machine, Target
 from vm_spec.reader import Reader
 from vm_spec.syntax import parsed
 from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table, replace
-from vm_spec.variables import expand
 from vm_spec.words import FilePath, Label
 
 if TYPE_CHECKING:
@@ -97,6 +96,8 @@ def _expanded(raw: Raw, context: Context, reader: Reader) -> Raw:
         "home": context.home,
         "confdir": context.confdir,
     }
+    from vm_spec.variables import expand
+
     return expand(raw, built_in, reader)
 
 
