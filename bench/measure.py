@@ -143,13 +143,13 @@ def _row(
 def started(
     argv: list[str], environment: Mapping[str, str], stdout: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Starts a contender; nothing of the terminal reaches it."""
+    """Starts a contender; nothing of the terminal reaches it, and errors go where output goes."""
     return subprocess.Popen(
         argv,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )
 
 

@@ -7,16 +7,17 @@ when they are first used: `import vm_spec` alone loads nothing.
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vm_spec.decode import Context, loads
+    from vm_spec.decode import loads
     from vm_spec.fault import Fault, VmError
     from vm_spec.library import load
     from vm_spec.machine import Description, Machine
+    from vm_spec.syntax import Context
     from vm_spec.targets import select
 
 __all__ = ["Context", "Description", "Fault", "Machine", "VmError", "load", "loads", "select"]
 
 _HOME = {
-    "Context": "decode",
+    "Context": "syntax",
     "Description": "machine",
     "Fault": "fault",
     "Machine": "machine",

@@ -7,7 +7,7 @@ from vm_spec.check import check
 from vm_spec.fault import Fault, VmError
 from vm_spec.machine import Description, Machine, Target
 from vm_spec.reader import Reader
-from vm_spec.syntax import parsed
+from vm_spec.syntax import Context, parsed
 from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table, replace
 from vm_spec.words import FilePath, Label
 
@@ -20,30 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Context", "loads"]
 
 _ELSEWHERE = {"emulations", "targets", *emulations.SHORTCUTS}
-
-
-class Context(Value):
-    """What a text is read for.
-
-    Attributes:
-        file: the description's file as the user named it; faults begin with it.
-        folder: where relative paths start; empty for the current folder.
-        name: the machine's name when the description gives none.
-        user: the account that reads it: `%(user)`.
-        home: that account's home: `%(home)`.
-        confdir: where descriptions are kept: `%(confdir)`.
-        syntax: toml or json.
-        overrides: (key, value) pairs that are laid over the description (vm-run -o).
-    """
-
-    file: str = ""
-    folder: str = ""
-    name: str = ""
-    user: str = ""
-    home: str = ""
-    confdir: str = ""
-    syntax: str = "toml"
-    overrides: tuple[tuple[str, str], ...] = ()
 
 
 def loads(text: str, context: Context | None = None) -> Description:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 
-from vm_spec.decode import Context, loads
+from vm_spec.decode import loads
 from vm_spec.fault import Fault, VmError
 from vm_spec.limits import MOST_BYTES
+from vm_spec.syntax import Context
 from vm_spec.value import TYPE_CHECKING, replace
 from vm_spec.words import VmName
 

@@ -6,13 +6,36 @@ import tomli
 
 from vm_spec.fault import Fault, VmError
 from vm_spec.limits import MOST_BYTES
-from vm_spec.value import TYPE_CHECKING, is_list, is_table
+from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table
 
 if TYPE_CHECKING:
-    from vm_spec.decode import Context
     from vm_spec.reader import Raw
 
-__all__ = ["parsed"]
+__all__ = ["Context", "parsed"]
+
+
+class Context(Value):
+    """What a text is read for.
+
+    Attributes:
+        file: the description's file as the user named it; faults begin with it.
+        folder: where relative paths start; empty for the current folder.
+        name: the machine's name when the description gives none.
+        user: the account that reads it: `%(user)`.
+        home: that account's home: `%(home)`.
+        confdir: where descriptions are kept: `%(confdir)`.
+        syntax: toml or json.
+        overrides: (key, value) pairs that are laid over the description (vm-run -o).
+    """
+
+    file: str = ""
+    folder: str = ""
+    name: str = ""
+    user: str = ""
+    home: str = ""
+    confdir: str = ""
+    syntax: str = "toml"
+    overrides: tuple[tuple[str, str], ...] = ()
 
 
 def parsed(text: str, context: Context) -> Raw:
