@@ -7,7 +7,7 @@ import os
 import sys
 
 from vm_run.say import line, say, sentence
-from vm_spec.fault import Fault, VmError, report
+from vm_spec.fault import Fault, VmError, printable, report
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _shown(call: Call) -> str | None:
     if call.explain:
         return look.explain(description, call.target)
     if call.dry_run:
-        return look.dry_run(description, call.target, call.extra, call.format)
+        return look.dry_run(description, call.target, call.extra, call.format or "shell")
     look.check(description, call.target, call.name or description.name)
     return f"{description.name}: this host has everything that target {call.target} needs"
 
@@ -118,7 +118,7 @@ def _run(description: Description, options: Options, on_event: OnEvent) -> int:
     ending = run(description, options, _both(_collect_garbage, on_event))
     say(options.handle or description.name, sentence(ending))
     for text in ending.log:
-        say("  log", text)
+        say("  log", printable(text))
     return ending.status
 
 
@@ -168,12 +168,24 @@ def _detached(call: Call, status: int) -> int:
     return status
 
 
+def _open_streams() -> None:
+    """Gives /dev/null to a stream that we were started without, lest a file of ours come there."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def entry() -> None:
     """The console script.
 
     Nothing is garbage before a guest runs: collecting is put off until then.
     """
     gc.disable()
+    _open_streams()
     status = main(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -90,8 +90,8 @@ def _what(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPriv
 def _look(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
     group.add_argument("-d", "--dry-run", action="store_true", help="print the command line")
     group.add_argument(
-        "--format", choices=("shell", "json", "bhyve-config"), default="shell",
-        help="how --dry-run prints it",
+        "--format", choices=("shell", "json", "bhyve-config"),
+        help="how --dry-run prints it; shell when left out",
     )  # fmt: skip
     group.add_argument("--explain", action="store_true", help="print argument <- key, line by line")
     group.add_argument("--debug", action="store_true", help="print the description as it was read")
@@ -133,7 +133,7 @@ class Call(argparse.Namespace):
     overrides: list[tuple[str, str]]
     extra: list[str]
     dry_run: bool
-    format: str
+    format: str | None
     explain: bool
     debug: bool
     check: bool
@@ -163,6 +163,8 @@ def parse(argv: list[str]) -> Call:
     call.extra = extra
     if not (call.name or call.config or call.schema):
         _mistake("the name of a VM is missing")
+    if call.format and not call.dry_run:
+        _mistake("--format is for --dry-run")
     return call
 
 

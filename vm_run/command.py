@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 
+from vm_run.process import signal_name
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -35,7 +35,8 @@ def run(argv: Sequence[str], *, terminal: bool = False) -> str:
         )
     except OSError as error:
         problem = f"{line}: {error.strerror}"
-        raise VmError(Fault(problem=problem, hint=f"install {argv[0]}"), status=69) from None
+        hint = f"install {argv[0]}" if isinstance(error, FileNotFoundError) else ""
+        raise VmError(Fault(problem=problem, hint=hint), status=69) from None
     if done.returncode:
         said = (done.stderr or "").strip().splitlines()[-1:]
         problem = ": ".join([line, _ended(done.returncode), *said])
@@ -44,7 +45,7 @@ def run(argv: Sequence[str], *, terminal: bool = False) -> str:
 
 
 def _ended(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    return signal_name(-code) if code < 0 else f"exit status {code}"
 
 
 def start(argv: Sequence[str], environment: Mapping[str, str], log: int) -> subprocess.Popen[bytes]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.value import TYPE_CHECKING, is_table
 
 if TYPE_CHECKING:
     from typing import Any
@@ -31,6 +32,7 @@ class Qmp:
         self.socket = connected
         self._unread = b""
         self._events: list[dict[str, Any]] = []
+        self._asked = 0
 
     @classmethod
     def connect(cls, path: str, timeout_s: float = 5.0) -> Qmp:
@@ -44,10 +46,11 @@ class Qmp:
         try:
             connected.connect(path)
             qmp = cls(connected)
-            qmp.ask("qmp_capabilities")
-        except OSError as error:
+            qmp.ask("qmp_capabilities", timeout_s)
+        except (OSError, VmError) as error:
             connected.close()
-            problem = f"the monitor does not answer: {error.strerror or error}"
+            why = getattr(error, "strerror", None) or error
+            problem = f"the monitor does not answer: {why}"
             raise VmError(Fault(file=path, problem=problem), status=75) from None
         return qmp
 
@@ -58,20 +61,23 @@ class Qmp:
             VmError: QEMU refuses it (70).
             OSError: the connection is gone, or no answer came in time.
         """
-        self.tell(command, **arguments)
+        self._asked += 1  # answers to what was only told may still be on their way
+        deadline = time.monotonic() + timeout_s
         self.socket.settimeout(timeout_s)
+        self._send({"execute": command, "id": self._asked}, arguments)
         while True:
+            self.socket.settimeout(max(0.001, deadline - time.monotonic()))
             for message in self._read():
-                if "return" in message:
-                    return message["return"]
-                if "error" in message:
-                    problem = f"QEMU refused {command}: {message['error'].get('desc')}"
-                    raise VmError(Fault(problem=problem), status=70)
+                if message.get("id") == self._asked:
+                    return _returned(message, command)
 
     def tell(self, command: str, **arguments: object) -> None:
         """Sends a command and does not wait for its answer."""
-        message = {"execute": command} | ({"arguments": arguments} if arguments else {})
-        self.socket.sendall(json.dumps(message).encode())
+        self._send({"execute": command}, arguments)
+
+    def _send(self, message: dict[str, object], arguments: dict[str, object]) -> None:
+        more = {"arguments": arguments} if arguments else {}
+        self.socket.sendall(json.dumps(message | more).encode())
 
     def events(self) -> list[dict[str, Any]]:
         """The events that have come since the last call; never waits.
@@ -95,9 +101,9 @@ class Qmp:
         """Answers that came with one read; events are kept for `events`."""
         chunk = self.socket.recv(65536)
         if not chunk or len(self._unread) > _MOST:
-            raise ConnectionResetError
+            raise ConnectionResetError("it has closed the connection, or makes no sense")
         *lines, self._unread = (self._unread + chunk).split(b"\n")
-        messages = [json.loads(line) for line in lines if line.strip()]
+        messages = [_table(line) for line in lines if line.strip()]
         self._events += [message for message in messages if "event" in message]
         return [message for message in messages if "event" not in message]
 
@@ -116,3 +122,26 @@ class Qmp:
     def close(self) -> None:
         """Ends the connection; QEMU goes on."""
         self.socket.close()
+
+
+def _table(line: bytes) -> dict[str, Any]:
+    """A line of QMP.
+
+    Raises:
+        ConnectionResetError: whoever is at the other end does not speak it.
+    """
+    try:
+        message: object = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConnectionResetError("what it says is no QMP") from error
+    if not is_table(message):
+        raise ConnectionResetError("what it says is no QMP")
+    return message
+
+
+def _returned(message: dict[str, Any], command: str) -> Any:
+    if "return" in message:
+        return message["return"]
+    error = message.get("error")
+    problem = f"QEMU refused {command}: {error.get('desc') if is_table(error) else error}"
+    raise VmError(Fault(problem=problem), status=70)

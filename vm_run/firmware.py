@@ -55,7 +55,7 @@ def _descriptors() -> Iterator[dict[str, Any]]:
         try:
             with open(files[name], "rb") as file:
                 yield json.load(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
 
 
@@ -67,10 +67,13 @@ def _usable(descriptor: dict[str, Any]) -> tuple[str, str] | None:
             for target in descriptor["targets"]
         )
         mapping = descriptor["mapping"]
-        files = (mapping["executable"]["filename"], mapping["nvram-template"]["filename"])
-        if fits and not _UNWANTED & set(descriptor["features"]) and all(map(os.path.exists, files)):
+        parts = (mapping["executable"], mapping["nvram-template"])
+        files = (str(parts[0]["filename"]), str(parts[1]["filename"]))
+        raw = all(part.get("format", "raw") == "raw" for part in parts)
+        wanted = fits and raw and not _UNWANTED & set(descriptor["features"])
+        if wanted and all(map(os.path.exists, files)):
             return files
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         pass
     return None
 
@@ -83,7 +86,7 @@ def make_variables(template: str, path: str) -> None:
     """
     temporary = f"{path}.{os.getpid()}.new"
     try:
-        with open(template, "rb") as source, open(temporary, "xb") as made:
+        with open(template, "rb") as source, open(temporary, "wb") as made:
             made.write(source.read())
             made.flush()
             os.fsync(made.fileno())

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["accelerators", "lack", "pci_address", "program"]
 
-_SYS = "/sys"
+_SYS, _KVM, _CPUINFO = "/sys", "/dev/kvm", "/proc/cpuinfo"
+_LONGEST_SOCKET = 107  # bytes, unix(7)
 
 
 def is_bsd() -> bool:
@@ -31,8 +32,8 @@ def kvm_works() -> bool:
     A /dev/kvm that opens where the processor lacks vmx and svm hangs the guest that trusts it.
     """
     try:
-        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
-        with open("/proc/cpuinfo", "rb") as cpuinfo:
+        os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
+        with open(_CPUINFO, "rb") as cpuinfo:
             first = cpuinfo.read(8192).partition(b"\nflags")[2].partition(b"\n")[0].split()
     except OSError:
         return False
@@ -55,7 +56,7 @@ def lack(need: Need, vm: str) -> Fault | None:
         case File():
             return _file(need, vm)
         case Folder():
-            return None if os.path.isdir(need.path) else _fault(need, f"{need.path}: no folder")
+            return _folder(need)
         case Interface():
             return _interface(need, vm)
         case Pci():
@@ -73,19 +74,52 @@ def _fault(need: Need, problem: str, hint: str = "") -> Fault:
 
 
 def _file(need: File, vm: str) -> Fault | None:
+    if is_node(need.path):
+        return _node(need, vm)
+    flags = (os.O_RDWR if need.write else os.O_RDONLY) | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        flags = (os.O_RDWR if need.write else os.O_RDONLY) | os.O_NONBLOCK | os.O_NOCTTY
-        if need.path.startswith("/dev/"):
-            return None if os.access(need.path, os.R_OK) else _fault(
-                need, f"{need.path}: cannot be opened", f"sudo vm-init {vm}"
-            )  # fmt: skip
         found = os.open(need.path, flags | os.O_CLOEXEC)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
-        return _fault(need, f"{need.path}: {error.strerror}", need.hint if missing else "")
+        return _fault(need, f"{need.path}: {error.strerror}", _how(need) if missing else "")
     is_folder = stat.S_ISDIR(os.fstat(found).st_mode)
     os.close(found)
     return _fault(need, f"{need.path}: is a folder") if is_folder else None
+
+
+def _folder(need: Folder) -> Fault | None:
+    if os.path.isdir(need.path):
+        return None
+    if os.path.lexists(need.path):
+        return _fault(need, f"{need.path}: is no folder")
+    return _fault(need, f"{need.path}: no folder", _how(need))
+
+
+def _how(need: File | Folder) -> str:
+    return need.hint.replace("{}", _quoted(need.path))
+
+
+def _quoted(path: str) -> str:
+    import shlex  # only to say what is wrong
+
+    return shlex.quote(path)
+
+
+def is_node(path: str) -> bool:
+    """Whether a path is a device's; opening one can wake a driver."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return path.startswith("/dev/")
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+def _node(need: File, vm: str) -> Fault | None:
+    wanted = os.R_OK | (os.W_OK if need.write else 0)
+    if os.access(need.path, wanted):
+        return None
+    why = "is not yours to open" if os.path.exists(need.path) else "is missing"
+    return _fault(need, f"{need.path} {why}", f"sudo vm-init {vm}")
 
 
 def _interface(need: Interface, vm: str) -> Fault | None:
@@ -140,6 +174,9 @@ def _pci(need: Pci, vm: str) -> Fault | None:
         return _fault(need, f"there is no PCI device {address}", "lspci -D")
     if os.path.basename(os.path.realpath(f"{device}/driver")) != "vfio-pci":
         return _fault(need, f"PCI device {address} is not bound to vfio-pci", init)
+    if not os.path.exists(f"{device}/iommu_group"):
+        hint = "switch the IOMMU on: in the firmware, and with intel_iommu=on for Intel"
+        return _fault(need, f"PCI device {address} is in no IOMMU group", hint)
     group = os.path.basename(os.path.realpath(f"{device}/iommu_group"))
     if not os.access(f"/dev/vfio/{group}", os.R_OK | os.W_OK):
         return _fault(need, f"/dev/vfio/{group} is not yours", init)
@@ -176,8 +213,9 @@ def _port(need: Port) -> Fault | None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((need.address, need.port))
-        except OSError as error:
-            problem = f"{need.protocol} port {need.port} of {need.address}: {error.strerror}"
+        except (OSError, UnicodeError) as error:  # idna refuses some words with the second
+            why = getattr(error, "strerror", None) or "is no address"
+            problem = f"{need.protocol} port {need.port} of {need.address}: {why}"
             return _fault(need, problem, "choose another port")
     return None
 
@@ -186,13 +224,17 @@ def _free_socket(need: FreeSocket, vm: str) -> Fault | None:
     folder = os.path.dirname(need.path) or "."
     if not os.path.isdir(folder):
         return _fault(need, f"{folder}: no folder")
+    if len(os.fsencode(need.path)) > _LONGEST_SOCKET:
+        return _fault(need, f"{need.path} is too long a path for a socket", "choose a shorter one")
     if not os.path.lexists(need.path):
-        return None
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        return None if writable else _fault(need, f"{folder} is not yours to write to")
     if not stat.S_ISSOCK(os.lstat(need.path).st_mode):
         return _fault(need, f"{need.path} is there and is no socket", "choose another path")
     if _answers(need.path):
         return _fault(need, f"somebody listens at {need.path}", "choose another path")
-    return _fault(need, f"{need.path} is left over", f"rm {need.path}; or vm-run --fix {vm}")
+    hint = f"rm {_quoted(need.path)}; or vm-run --fix {vm}"
+    return _fault(need, f"{need.path} is left over", hint)
 
 
 def is_leftover(path: str) -> bool:
@@ -207,10 +249,13 @@ def _answers(path: str) -> bool:
     import socket
 
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)  # a listener that is busy makes others wait
         try:
             probe.connect(path)
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
+        except OSError:  # another's, or of another kind: that is no leftover of ours
+            return True
     return True
 
 

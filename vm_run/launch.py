@@ -59,8 +59,15 @@ class Descriptors:
         self.given[theirs] = fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
 
     def open(self, path: str, flags: int, theirs: int) -> None:
-        """Opens a file for the child."""
-        ours = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, 0o600)
+        """Opens a file for the child.
+
+        Raises:
+            VmError: it cannot be opened (69).
+        """
+        try:
+            ours = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, 0o600)
+        except OSError as error:
+            raise VmError(Fault(problem=f"{path}: {error.strerror}"), status=69) from None
         self.give(ours, theirs)
         os.close(ours)
 
@@ -138,7 +145,8 @@ def program(machine: Machine) -> str:
     path = host.program(name)
     if path is None:
         hint = f"install it ({hint}), or set {variable}"
-        raise VmError(Fault(problem=f"{name} is not there", hint=hint), status=69)
+        there = "is no program that you may run" if os.path.exists(name) else "is not there"
+        raise VmError(Fault(problem=f"{name} {there}", hint=hint), status=69)
     return path
 
 

@@ -15,7 +15,7 @@ from vm_spec.value import TYPE_CHECKING
 if TYPE_CHECKING:
     from vm_run.argument import Argument
     from vm_run.slots import Placed
-    from vm_spec.machine import Description
+    from vm_spec.machine import Description, Machine
 
 __all__ = ["dry_run", "explain"]
 
@@ -74,12 +74,20 @@ def check(description: Description, target: str, vm: str) -> None:
 
     machine = select(description, target)
     faults = prepare.lacks(machine, vm)
-    try:
-        launch.program(machine)
-    except VmError as error:
-        faults += error.faults
+    for lookup in (launch.program, _firmware):
+        try:
+            lookup(machine)
+        except VmError as error:
+            faults += error.faults
     if faults:
         raise VmError(*faults, status=prepare.UNAVAILABLE)
+
+
+def _firmware(machine: Machine) -> None:
+    if machine.bootrom == "uefi":
+        from vm_run import firmware
+
+        firmware.find()
 
 
 def debug(description: Description) -> str:

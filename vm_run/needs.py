@@ -47,7 +47,7 @@ class File(Wanted):
     Attributes:
         path: where it is.
         write: whether it is written to.
-        hint: how one comes by it.
+        hint: how one comes by it; {} in it is the path, as a shell reads it.
     """
 
     path: str
@@ -60,9 +60,11 @@ class Folder(Wanted):
 
     Attributes:
         path: where it is.
+        hint: how one comes by it; {} in it is the path, as a shell reads it.
     """
 
     path: str
+    hint: str = "mkdir -p {}"
 
 
 class Interface(Wanted):
@@ -130,7 +132,8 @@ def _own(machine: Machine) -> Iterator[Need]:
         if path:
             yield File(path=path)
     if machine.qemu.hugepages:
-        yield Folder(path=machine.qemu.hugepages)
+        mount = "sudo mkdir -p {} && sudo mount -t hugetlbfs hugetlbfs {}"
+        yield Folder(path=machine.qemu.hugepages, hint=mount)
     for number, com in machine.coms:
         if com.startswith("/dev/") and not com.startswith("/dev/nmdm"):
             yield File(path=com, write=True, device=f"com{number}")
@@ -172,7 +175,7 @@ def _image(device: Storage, name: str) -> Iterator[Need]:
     if isinstance(device, AhciCd) or getattr(device, "media", "disk") == "cdrom":
         yield File(device=name, path=device.path)
     else:
-        made = f"qemu-img create -f {device.format or format_of(device.path)} {device.path} 20G"
+        made = f"qemu-img create -f {device.format or format_of(device.path)} {{}} 20G"
         write = not getattr(device, "ro", False)
         yield File(device=name, path=device.path, write=write, hint=made)
 

@@ -54,7 +54,7 @@ def _repair(missing: Iterable[Need], vm: str, note: Callable[[str], None]) -> No
         if isinstance(need, FreeSocket):
             _remove_leftover(need.path, note)
         elif isinstance(need, Interface | Pci) or (
-            isinstance(need, File) and need.path.startswith("/dev/")
+            isinstance(need, File) and host.is_node(need.path)
         ):
             by_root = True
     if by_root:
@@ -65,6 +65,12 @@ def _repair(missing: Iterable[Need], vm: str, note: Callable[[str], None]) -> No
 
 
 def _remove_leftover(path: str, note: Callable[[str], None]) -> None:
-    if host.is_leftover(path):
-        note(f"rm {path}")
+    if not host.is_leftover(path):
+        return
+    import shlex
+
+    note(f"rm {shlex.quote(path)}")
+    try:
         os.unlink(path)
+    except OSError:
+        pass  # it is still lacking, and told as that

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["Process", "spawn", "started_at"]
+__all__ = ["Process", "signal_name", "spawn", "started_at"]
 
 _LINUX = hasattr(os, "pidfd_open")
 # A terminal's Ctrl-C and hang-up reach its whole group; what they mean to a guest is for the
@@ -92,6 +92,14 @@ def spawn(argv: list[str], fds: Mapping[int, int], environment: Mapping[str, str
         setsigmask=_SUPERVISORS,
         setsigdef=_IGNORED_BY_PYTHON,
     )
+
+
+def signal_name(number: int) -> str:
+    """A signal's name; most of the real-time ones have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def started_at(pid: int) -> int:

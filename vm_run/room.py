@@ -54,7 +54,11 @@ class Room:
             VmError: it is running already (75), or there is nothing to recover (69).
         """
         room = cls(options.handle or description.name, description.file)
-        room.own = state.Lock.take(f"{room.folder}/lock", room.name)
+        try:
+            room.own = state.Lock.take(f"{room.folder}/lock", room.name)
+        except OSError as error:
+            problem = f"{room.folder}/lock: {error.strerror}"
+            raise VmError(Fault(problem=problem), status=69) from None
         try:
             room._settle(options)
         except BaseException:
@@ -67,10 +71,7 @@ class Room:
         record = state.read(self.folder)
         living = state.lives(record)
         if options.recover and not living:
-            hint = f"start it: vm-run {self.name}"
-            raise VmError(
-                Fault(problem=f"{self.name} has no guest to recover", hint=hint), status=69
-            )
+            raise VmError(self._nothing_left(), status=69)
         if options.recover:
             self.record = record
             return
@@ -89,10 +90,32 @@ class Room:
         import select
         import signal
 
-        process = Process(record["pid"], is_child=False)
+        try:
+            process = self.left_running(record)
+        except VmError:
+            return
         process.send(signal.SIGKILL)
         select.select([process.fd], [], [], 10)
         process.close()
+
+    def left_running(self, record: Record) -> Process:
+        """The hypervisor of a record, held by a descriptor that no later process can inherit.
+
+        Raises:
+            VmError: it has ended meanwhile (69).
+        """
+        try:
+            process = Process(int(record["pid"]), is_child=False)
+        except ProcessLookupError:
+            raise VmError(self._nothing_left(), status=69) from None
+        if not state.lives(record):  # asked again: the number may be another's since
+            process.close()
+            raise VmError(self._nothing_left(), status=69)
+        return process
+
+    def _nothing_left(self) -> Fault:
+        hint = f"start it: vm-run {self.name}"
+        return Fault(problem=f"{self.name} has no guest to recover", hint=hint)
 
     def claim(self, *, force: bool = False) -> None:
         """Takes the lock beside the description, if it is not ours yet.
@@ -141,7 +164,15 @@ class Room:
         """Gives the VM up; what an ended guest left is removed, its logs are kept."""
         if clean:
             self.sweep()
-            if self.lock:
-                self.lock.release()
+            self._unlock()
         if self.own:
             self.own.release()
+
+    def _unlock(self) -> None:
+        """Removes the lock beside the description; that of a guest taken over is taken first."""
+        try:
+            self.claim()
+        except VmError:
+            return  # somebody was quicker
+        if self.lock:
+            self.lock.release()

@@ -64,7 +64,7 @@ def run(
         ending = session.last()
         clean = True
     except VmError:
-        clean = session.guest is None
+        clean = session.guest is None and not session.room.record
         raise
     finally:
         session.close(clean=clean)
@@ -99,14 +99,13 @@ class Session:
 
     def last(self) -> Ending:
         """Starts guest after guest, and says how the last one ended."""
-        from_record = bool(self.room.record)
         if self.room.unlocked:
             self.tell("note", text=self.room.unlocked)
         while True:
             machine = select(self.description, self.target)
-            self.guest = self._recovered(machine) if from_record else self._started(machine)
-            verdict = self._watched(self.guest)
-            self.guest, from_record = None, False
+            guest = self._recovered(machine) if self.room.record else self._started(machine)
+            verdict = self._watched(guest)
+            self.guest, self.room.record = None, {}
             step = self._after(verdict, machine)
             if isinstance(step, str):
                 return self._ending(verdict, step)
@@ -123,7 +122,8 @@ class Session:
         if options.check:
             require(machine, self.room.name, options.fix, lambda text: self.tell("note", text=text))
         placed = place(self.description, machine)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        if self.signals is None:  # from the second start on they are caught
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         started = launch(placed, self.room, options)
         self.starts.append(time.monotonic())
         if started.note and len(self.starts) == 1:
@@ -135,16 +135,16 @@ class Session:
         process = Process(started.pid, is_child=True)
         self._record(machine, process, started.argv)
         self.tell("started", pid=process.pid, target=self.target, argv=started.argv)
-        self._post_start(machine, process)
-        return self._guest(machine, process, Qmp(started.monitor) if started.monitor else None)
+        guest = self._guest(machine, process, Qmp(started.monitor) if started.monitor else None)
+        self._post_start(machine, process)  # last: a script inherits no blocked signal
+        return guest
 
     def _recovered(self, machine: Machine) -> Guest:
         """The guest whose supervisor is gone."""
         from vm_run.control import Qmp
-        from vm_run.process import Process
 
         record = self.room.record
-        process = Process(int(record["pid"]), is_child=False)
+        process = self.room.left_running(record)
         path = f"{self.room.folder}/supervisor.sock"
         qmp = Qmp.connect(path) if record.get("hypervisor") == "qemu" else None
         now = time.monotonic() - time.time()
@@ -158,7 +158,8 @@ class Session:
 
         if self.signals is None:
             self.signals = Signals()
-        return Guest(process, qmp, machine, self.tell)
+        self.guest = Guest(process, qmp, machine, self.tell)
+        return self.guest
 
     def _record(self, machine: Machine, process: Process, argv: list[str]) -> None:
         from vm_run.process import started_at
@@ -192,7 +193,10 @@ class Session:
 
         environment = {"VM": self.room.name, "VM_PID": str(process.pid), "VM_TARGET": self.target}
         with open(f"{self.room.folder}/hypervisor.log", "ab") as log:
-            self.script = command.start(machine.post_start_script, environment, log.fileno())
+            try:
+                self.script = command.start(machine.post_start_script, environment, log.fileno())
+            except VmError as error:  # the guest runs by now: it is not given up for a script
+                self.tell("note", text=f"post_start_script: {error}")
 
     def _watched(self, guest: Guest) -> Verdict:
         from vm_run.supervise import supervise

@@ -119,7 +119,7 @@ class Lock:
                 _lock(fd)
                 holder = _holder(fd)
             except BlockingIOError:
-                holder = _holder(fd)
+                holder = _awaited(fd)
                 os.close(fd)
                 raise VmError(_held(name, holder), status=BUSY) from None
             if _is_at(fd, path):
@@ -129,14 +129,17 @@ class Lock:
             os.close(fd)
             raise VmError(_left_behind(name, holder), status=BUSY)
         lock = cls(fd, path)
-        lock.write(os.getpid())
+        try:
+            lock.write(os.getpid())
+        except OSError:  # a full disk
+            os.close(fd)
+            raise
         return lock
 
     def write(self, pid: int) -> None:
         """Writes who holds the lock: this host, a process, this start of the host."""
         text = json.dumps({"host": os.uname().nodename, "pid": pid, "boot_id": boot_id()})
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, text.encode() + b"\n", 0)
+        os.ftruncate(self.fd, os.pwrite(self.fd, text.encode() + b"\n", 0))
 
     def release(self) -> None:
         """Removes the file and lets go."""
@@ -189,6 +192,18 @@ def _is_at(fd: int, path: str) -> bool:
 
 def _holder(fd: int) -> Record:
     return _table(os.pread(fd, 4096, 0))
+
+
+def _awaited(fd: int) -> Record:
+    """What stands in a lock's file; a holder that has only just taken it has yet to write."""
+    import time
+
+    for _ in range(25):
+        found = _holder(fd)
+        if found:
+            return found
+        time.sleep(0.02)  # no event tells of a write through NFS
+    return {}
 
 
 def holder(path: str) -> Record:

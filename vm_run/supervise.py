@@ -11,6 +11,7 @@ import select
 import signal
 import time
 
+from vm_run.process import signal_name
 from vm_spec.fault import VmError
 from vm_spec.machine import Outcome
 from vm_spec.value import TYPE_CHECKING, Value
@@ -238,7 +239,7 @@ def _verdict(guest: Guest) -> Verdict:
     code = guest.process.wait()
     outcome, detail = guest.outcome, ""
     if code is not None and code < 0:
-        detail = signal.Signals(-code).name
+        detail = signal_name(-code)
         outcome = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
     elif outcome is None and code is not None:
         outcome, detail = _by_status(code, guest), f"exit status {code}"

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.run import home as homes
 from tests.run.vm import Vm
+
+home = pytest.fixture(homes.home)
 
 
 @pytest.fixture
