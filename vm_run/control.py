@@ -35,6 +35,11 @@ class Qmp:
         self._asked = 0
 
     @classmethod
+    def over(cls, fd: int) -> Qmp:
+        """A monitor to which this descriptor is connected, and owned from now on."""
+        return cls(socket.socket(fileno=fd))
+
+    @classmethod
     def connect(cls, path: str, timeout_s: float = 5.0) -> Qmp:
         """A monitor that listens at a path, past its greeting.
 

@@ -72,6 +72,12 @@ def run(
     return ending
 
 
+def _monitor(fd: int | None) -> Qmp | None:
+    from vm_run.control import Qmp
+
+    return None if fd is None else Qmp.over(fd)
+
+
 class Session:
     """One run of vm-run.
 
@@ -129,13 +135,12 @@ class Session:
         if started.note and len(self.starts) == 1:
             self.tell("note", text=started.note)
 
-        from vm_run.control import Qmp
         from vm_run.process import Process
 
         process = Process(started.pid, is_child=True)
         self._record(machine, process, started.argv)
         self.tell("started", pid=process.pid, target=self.target, argv=started.argv)
-        guest = self._guest(machine, process, Qmp(started.monitor) if started.monitor else None)
+        guest = self._guest(machine, process, _monitor(started.monitor))
         self._post_start(machine, process)  # last: a script inherits no blocked signal
         return guest
 

@@ -91,7 +91,7 @@ def test_everything_that_lacks_is_told_at_once_by_device_with_the_next_command(h
         '[net.lan]\nname = "nosuch0"\n'
         + emulation("virtio-9p", sharename='"s"', path='"shared"')
         + emulation("virtio-console", ports='["gone/port.sock"]')
-        + emulation("passthru", src='"ff:1f:7"')
+        + emulation("passthru", src='"0000:fe:1f.7"')
         + emulation("virtio-input", path='"/dev/input/nosuch"')
     ).replace(str(home.folder), "HERE") == (
         "fw.fd: No such file or directory\n"
@@ -105,7 +105,7 @@ def test_everything_that_lacks_is_told_at_once_by_device_with_the_next_command(h
         "virtio-console virtio-console-0:\n"
         "  gone: no folder\n"
         "passthru passthru-0:\n"
-        "  there is no PCI device 0000:ff:1f.7\n"
+        "  there is no PCI device 0000:fe:1f.7\n"
         "    hint: lspci -D\n"
         "virtio-input virtio-input-0:\n"
         "  /dev/input/nosuch is missing\n"

@@ -20,7 +20,7 @@ TEMPLATE = [
     "-no-user-config",
     "-sandbox", SANDBOX,
     "-name", "guest=web",
-    "-machine", "q35",
+    "-machine", "q35,sata=off",
     "-accel", "kvm",
     "-accel", "tcg",
     "-cpu", "max",
@@ -92,7 +92,7 @@ def test_a_hidden_hypervisor_shows_neither_its_bit_nor_its_name() -> None:
 
 def test_memory_of_huge_pages_is_the_machines_memory() -> None:
     line = said(qemu=Qemu(hugepages=FilePath("/dev/hugepages")))
-    assert values(line, "-machine") == ["q35,memory-backend=ram"]
+    assert values(line, "-machine") == ["q35,sata=off,memory-backend=ram"]
     assert values(line, "-object") == [
         {
             "qom-type": "memory-backend-file", "id": "ram", "size": 256 << 20,
@@ -114,7 +114,7 @@ def test_uefi_reads_its_code_and_writes_its_variables(
     fields: dict[str, Any], code: str, variables: str
 ) -> None:
     line = said(**fields)
-    assert values(line, "-machine") == ["q35,pflash0=firmware,pflash1=variables"]
+    assert values(line, "-machine") == ["q35,sata=off,pflash0=firmware,pflash1=variables"]
     nodes = values(line, "-blockdev")
     shown = [(n["node-name"], n["driver"], n["file"]["filename"], n["read-only"]) for n in nodes]
     assert shown == [("firmware", "raw", code, True), ("variables", "raw", variables, False)]
@@ -126,7 +126,7 @@ def test_pflash_drives_are_the_machines_flash_in_order() -> None:
         Drive(label=Label("code"), interface=flash, path=FilePath("/usr/share/c.fd")),
         Drive(label=Label("vars"), interface=flash, path=IMAGE),
     )
-    assert values(line, "-machine") == ["q35,pflash0=code,pflash1=vars"]
+    assert values(line, "-machine") == ["q35,sata=off,pflash0=code,pflash1=vars"]
     # what the host's packages brought is no user's to write
     assert [node["read-only"] for node in values(line, "-blockdev")] == [True, False]
 
@@ -185,3 +185,18 @@ def test_the_users_own_arguments_come_last() -> None:
 def test_what_only_bhyve_heeds_changes_nothing(field: str) -> None:
     fields: dict[str, Any] = {field: True}
     assert said(**fields) == TEMPLATE[1:]
+
+
+@pytest.mark.parametrize(
+    ("devices", "args", "kept"),
+    [
+        ((), (), False),
+        ((Drive(label=Label("d"), path=FilePath("/d")),), (), True),
+        ((), ("-hda", "x"), True),
+    ],
+)
+def test_the_boards_sata_controller_is_there_where_something_can_be_on_it(
+    devices: tuple[Drive, ...], args: tuple[str, ...], kept: bool
+) -> None:
+    line = said(*devices, qemu=Qemu(args=args))
+    assert values(line, "-machine") == ["q35" if kept else "q35,sata=off"]
