@@ -1,0 +1,268 @@
+"""What is kept of a running VM, and whom it believes (threats B30 and B32)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vm_run import state
+from vm_run.process import started_at
+from vm_run.state import Lock
+from vm_spec.fault import VmError
+
+HERE = os.uname().nodename
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for what runs, as a login makes it."""
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stands for a hypervisor."""
+    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def refusal(path: Path, *, force: bool = False) -> VmError:
+    with pytest.raises(VmError) as caught:
+        Lock.take(str(path), "web", force=force)
+    return caught.value
+
+
+def test_a_second_taker_is_told_who_has_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / ".web.lock"
+    lock = Lock.take(str(path), "web")
+    error = refusal(path)
+    assert error.status == 75
+    assert str(error) == (
+        f"web is already running on {HERE} (pid {os.getpid()})\n  hint: stop it: vm-stop web"
+    )
+    assert state.is_locked(str(path))
+    lock.release()
+    assert not path.exists()
+    Lock.take(str(path), "web").release()
+
+
+def test_force_does_not_take_a_lock_that_somebody_holds(tmp_path: Path) -> None:
+    lock = Lock.take(str(tmp_path / "lock"), "web")
+    assert refusal(tmp_path / "lock", force=True).status == 75
+    lock.release()
+
+
+def test_a_lock_lasts_as_long_as_a_child_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    lock = Lock.take(str(path), "web")
+    child = subprocess.Popen(
+        ["sleep", "1000"], pass_fds=[lock.fd], stdin=subprocess.DEVNULL
+    )
+    lock.write(2**22 + 1)  # as if a supervisor that has ended had written it
+    os.close(lock.fd)
+    try:
+        error = refusal(path)
+        assert "its guest goes on: vm-run --recover web" in str(error)
+    finally:
+        child.kill()
+        child.wait()
+    assert not state.is_locked(str(path))
+    Lock.take(str(path), "web").release()
+
+
+def test_a_lock_that_another_host_left_is_taken_by_force_only(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "boot_id": "x"}))
+    error = refusal(path)
+    assert error.status == 75
+    assert str(error) == (
+        "web was started on elsewhere (pid 7) and never ended there\n"
+        "  hint: if elsewhere is really down: vm-run --force web"
+    )
+    assert json.loads(path.read_text())["host"] == "elsewhere"
+    lock = Lock.take(str(path), "web", force=True)
+    assert state.holder(str(path)) == {
+        "host": HERE, "pid": os.getpid(), "boot_id": state.boot_id()
+    }  # fmt: skip
+    lock.release()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"[]", b"7", b"{", b"[" * 4000, b'{"pid": ' + b"9" * 4000 + b"}"]
+)
+def test_a_lock_with_any_content_can_be_taken_and_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "lock"
+    path.write_bytes(content)
+    lock = Lock.take(str(path), "web")
+    assert state.holder(str(path))["pid"] == os.getpid()
+    path.write_bytes(content)
+    assert refusal(path).status == 75
+    lock.release()
+
+
+def test_a_symlink_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    path = tmp_path / "lock"
+    path.symlink_to("victim")
+    with pytest.raises(OSError, match="symbolic links"):
+        Lock.take(str(path), "web")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not state.is_locked(str(path))
+    assert state.holder(str(path)) == {}
+
+
+def test_a_lock_lies_beside_its_description() -> None:
+    assert state.lock_path("/vm/web.toml") == "/vm/.web.lock"
+    assert state.lock_path("web.toml") == "./.web.lock"
+
+
+def test_a_lock_is_rewritten_without_a_moment_of_emptiness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Lock.take(str(tmp_path / "lock"), "web")
+    seen: list[int] = []
+    truncate = os.ftruncate
+    monkeypatch.setattr(os, "ftruncate", lambda fd, size: (seen.append(size), truncate(fd, size)))
+    lock.write(1)
+    assert min(seen) > 0
+    assert state.holder(str(tmp_path / "lock"))["pid"] == 1
+    lock.release()
+
+
+def test_state_is_for_its_user_alone(runtime: Path) -> None:
+    folder = Path(state.make_folder("web"))
+    assert folder == runtime / "vm" / "web"
+    assert (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777) == (0o700,) * 2
+    assert state.make_folder("web") == str(folder)  # there already
+    assert state.names() == ["web"]
+
+
+def test_a_runtime_folder_that_is_gone_is_made_anew(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "1000"))
+    assert Path(state.make_folder("web")).is_dir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "a" / "b"))
+    with pytest.raises(VmError, match="cannot be made") as caught:
+        state.make_folder("web")
+    assert caught.value.status == 77
+
+
+def test_without_a_runtime_folder_there_is_one_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert state.folder("web") == f"/tmp/vm-{os.getuid()}/vm/web"
+
+
+@pytest.mark.parametrize("level", ["", "vm", "vm/web"])
+@pytest.mark.parametrize("trick", ["symlink", "group", "everybody", "file"])
+def test_a_folder_that_others_could_have_made_is_refused(
+    runtime: Path, tmp_path: Path, level: str, trick: str
+) -> None:
+    state.make_folder("web")
+    place = runtime / level
+    if trick in ("group", "everybody"):
+        place.chmod(0o720 if trick == "group" else 0o702)
+    else:
+        place.rename(tmp_path / "moved")
+        place.touch() if trick == "file" else place.symlink_to(tmp_path / "moved")
+    with pytest.raises(VmError) as caught:
+        state.make_folder("web")
+    assert caught.value.status == 77
+    assert str(caught.value) == (
+        f"{str(place).rstrip('/')} is not a folder that only you can write to\n"
+        f"  hint: look at it: ls -ld {str(place).rstrip('/')}"
+    )
+
+
+def test_a_folder_of_somebody_else_is_refused(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.make_folder("web")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(VmError, match="only you can write to"):
+        state.make_folder("web")
+    assert state.names() == []
+
+
+def test_a_folder_too_deep_for_sockets_is_refused(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / ("x" * 90)))
+    with pytest.raises(VmError, match="too long a path for sockets") as caught:
+        state.make_folder("web")
+    assert caught.value.status == 69
+    assert not list(runtime.iterdir())
+
+
+def record(pid: object, **changes: object) -> dict[str, object]:
+    started = started_at(pid) if isinstance(pid, int) else 0
+    return {"pid": pid, "started_at": started, "boot_id": state.boot_id()} | changes
+
+
+def test_a_hypervisor_lives_while_its_process_does(child: subprocess.Popen[bytes]) -> None:
+    kept = record(child.pid)
+    assert state.lives(kept)
+    child.kill()
+    select_until_dead(child)
+    assert not state.lives(kept)  # even as a zombie that nobody has asked
+
+
+def select_until_dead(child: subprocess.Popen[bytes]) -> None:
+    import select
+
+    fd = os.pidfd_open(child.pid)
+    select.select([fd], [], [], 10)
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"started_at": 1},
+        {"started_at": 0},
+        {"started_at": None},
+        {"boot_id": "another start of this host"},
+        {"boot_id": None},
+        {"pid": None},
+        {"pid": "1"},
+        {"pid": -1},
+        {"pid": 0},
+        {"pid": 10**30},
+        {"pid": True},
+    ],
+)
+def test_a_process_that_merely_has_the_number_is_a_stranger(
+    child: subprocess.Popen[bytes], changes: dict[str, object]
+) -> None:
+    assert not state.lives(record(child.pid, **changes))
+    assert not state.lives({})
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    state.write(str(tmp_path), {"pid": 7, "argv": ["ä"]})
+    assert state.read(str(tmp_path)) == {"pid": 7, "argv": ["ä"]}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000])
+def test_a_record_that_is_none_is_empty(tmp_path: Path, content: bytes) -> None:
+    assert state.read(str(tmp_path)) == {}
+    (tmp_path / "state.json").write_bytes(content)
+    assert state.read(str(tmp_path)) == {}
+
+
+def test_what_is_no_lock_is_not_locked(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("missing", ".", "fifo"):
+        assert not state.is_locked(str(tmp_path / name))
+        assert state.holder(str(tmp_path / name)) == {}

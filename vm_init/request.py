@@ -1,0 +1,160 @@
+"""What is asked of root: a few lines of a small grammar, and nothing else.
+
+    vmman 1
+    tap NAME bridge BRIDGE
+    tap NAME network NETWORK
+    macvtap NAME on INTERFACE mac ADDRESS
+    macvtap NAME network NETWORK mac ADDRESS
+    pci ADDRESS
+    node PATH
+    end COUNT
+
+Each line ends in one newline, fields are parted by one space, and every field has one form. It is
+read by root from a process that the caller controls: `parse` is total, and refuses the whole for
+any doubt. A tap of no bridge is `tap NAME bridge -`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = [
+    "MOST_BYTES",
+    "Macvtap",
+    "Node",
+    "Pci",
+    "Request",
+    "RequestError",
+    "Tap",
+    "parse",
+    "render",
+]
+
+MOST_BYTES = 16 * 1024
+MOST_REQUESTS = 64
+
+NAME = r"(?!(?:all|default)\Z)[A-Za-z][A-Za-z0-9_.-]{0,14}"
+NETWORK = r"[A-Za-z][A-Za-z0-9_.-]{0,47}"
+MAC = r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](?::[0-9a-f]{2}){5}"
+ADDRESS = r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
+PATH = r"/dev(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.:-]{1,64}){1,6}"
+
+
+class RequestError(Exception):
+    """What came is no request. It is never told what was wrong with it."""
+
+
+class Tap(NamedTuple):
+    """A tap interface, joined to a bridge.
+
+    Attributes:
+        name: the interface.
+        bridge: the bridge, or `-` for none; empty when `network` is given.
+        network: a name that the policy of this host stands for with a bridge.
+    """
+
+    name: str
+    bridge: str = ""
+    network: str = ""
+
+
+class Macvtap(NamedTuple):
+    """A macvtap interface on one of the host's.
+
+    Attributes:
+        name: the interface.
+        parent: the host's interface; empty when `network` is given.
+        mac: its Ethernet address.
+        network: a name that the policy of this host stands for with an interface.
+    """
+
+    name: str
+    parent: str
+    mac: str
+    network: str = ""
+
+
+class Pci(NamedTuple):
+    """A PCI device of the host.
+
+    Attributes:
+        address: 0000:01:00.0.
+    """
+
+    address: str
+
+
+class Node(NamedTuple):
+    """A device node.
+
+    Attributes:
+        path: an absolute path below /dev.
+    """
+
+    path: str
+
+
+Request = Tap | Macvtap | Pci | Node
+
+_FORMS = (
+    (re.compile(rf"tap ({NAME}) bridge ({NAME}|-)"), lambda m: Tap(m[1], bridge=m[2])),
+    (re.compile(rf"tap ({NAME}) network ({NETWORK})"), lambda m: Tap(m[1], network=m[2])),
+    (re.compile(rf"macvtap ({NAME}) on ({NAME}) mac ({MAC})"), lambda m: Macvtap(m[1], m[2], m[3])),
+    (
+        re.compile(rf"macvtap ({NAME}) network ({NETWORK}) mac ({MAC})"),
+        lambda m: Macvtap(m[1], "", m[3], m[2]),
+    ),
+    (re.compile(rf"pci ({ADDRESS})"), lambda m: Pci(m[1])),
+    (re.compile(rf"node ({PATH})"), lambda m: Node(m[1])),
+)
+
+
+def parse(frame: bytes) -> tuple[Request, ...]:
+    """The requests of a frame, all of them different.
+
+    Raises:
+        RequestError: anything about it is not as above.
+    """
+    if len(frame) > MOST_BYTES or not frame.isascii() or not frame.endswith(b"\n"):
+        raise RequestError
+    first, *lines = frame[:-1].decode("ascii").split("\n")
+    last = lines.pop() if lines else ""
+    if first != "vmman 1" or last != f"end {len(lines)}" or len(lines) > MOST_REQUESTS:
+        raise RequestError
+    requests = tuple(_one(line) for line in lines)
+    if len({_subject(request) for request in requests}) != len(requests):
+        raise RequestError
+    return requests
+
+
+def _one(line: str) -> Request:
+    for form, make in _FORMS:
+        if found := form.fullmatch(line):
+            return make(found)
+    raise RequestError
+
+
+def _subject(request: Request) -> tuple[str, str]:
+    """What a request is about: no two of one frame may be about the same thing."""
+    kind = "interface" if isinstance(request, Tap | Macvtap) else type(request).__name__
+    return kind, request[0]
+
+
+def render(requests: tuple[Request, ...]) -> bytes:
+    """The frame of some requests: what the child writes."""
+    lines = ["vmman 1", *map(_line, requests), f"end {len(requests)}", ""]
+    return "\n".join(lines).encode("ascii")
+
+
+def _line(request: Request) -> str:
+    match request:
+        case Tap(name, bridge, network):
+            return f"tap {name} network {network}" if network else f"tap {name} bridge {bridge}"
+        case Macvtap(name, parent, mac, network):
+            place = f"network {network}" if network else f"on {parent}"
+            return f"macvtap {name} {place} mac {mac}"
+        case Pci(address):
+            return f"pci {address}"
+        case Node(path):
+            return f"node {path}"

@@ -1,0 +1,71 @@
+"""What is decided of a request, as values that cannot be mistaken for each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from vm_init.request import Request
+
+__all__ = ["Caller", "Granted", "InitError", "Refused"]
+
+
+class Caller(NamedTuple):
+    """Who asks: an account of the system's database, never root.
+
+    Attributes:
+        uid: from 1.
+        gid: the account's group.
+        name: the account's name.
+        groups: every group id that the database gives the account, its own among them.
+        group_names: the same by name.
+        home: the account's home folder, for reading the description.
+    """
+
+    uid: int
+    gid: int
+    name: str
+    groups: tuple[int, ...]
+    group_names: tuple[str, ...]
+    home: str
+
+
+class Granted(NamedTuple):
+    """A request that the policy allows.
+
+    Attributes:
+        request: as it was asked.
+        line: which rule of the policy allows it, for the plan and the log: `policy.toml: grant 2`.
+        target: what it is joined to on this host: a bridge, an interface; empty for nothing.
+        pinned: the PCI id that the device must have, `10de:1b80`; empty for other requests.
+    """
+
+    request: Request
+    line: str
+    target: str = ""
+    pinned: str = ""
+
+
+class Refused(NamedTuple):
+    """A request that the policy does not allow.
+
+    Attributes:
+        request: as it was asked.
+        why: for the log and for --dry-run; the caller is told the same text whatever exists.
+    """
+
+    request: Request
+    why: str
+
+
+class InitError(Exception):
+    """The end of a run that changes nothing more.
+
+    Attributes:
+        status: 77 refused, 78 policy or installation wrong, 75 busy, 69 host lacks something,
+            64 wrong command line, 66 no such VM, 65 wrong description, 70 our bug.
+    """
+
+    def __init__(self, message: str, status: int = 77) -> None:
+        super().__init__(message)
+        self.status = status
