@@ -1,4 +1,4 @@
-"""What was given to whom: one line of the ledger, and how each kind of thing is given and taken back.
+"""What was given to whom: one line of the ledger, and how each kind of thing is handled.
 
 A module for each kind (`taps`, `macvtaps`, `nodes`, `pci`) has the same four functions, in the
 order in which `vm_init.carry` calls them:
@@ -28,7 +28,7 @@ class Record(NamedTuple):
         name: the interface, the node's path, or the PCI address.
         done: whether `act` has ended.
         nonce: 16 hex digits made for this record; part of an interface's alias.
-        index: the interface's index, or the node's device number; 0 while unknown.
+        number: the interface's index, or the node's device number; 0 while unknown.
         target: the bridge or interface that it is joined to; empty for none.
         former: what was there before: a node's `uid:gid:mode`, a PCI device's driver.
         mac: a macvtap's Ethernet address.
@@ -38,7 +38,7 @@ class Record(NamedTuple):
     name: str
     done: bool = False
     nonce: str = ""
-    index: int = 0
+    number: int = 0
     target: str = ""
     former: str = ""
     mac: str = ""

@@ -159,7 +159,7 @@ def test_a_runtime_folder_that_is_gone_is_made_anew(
 
 
 def test_without_a_runtime_folder_there_is_one_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     assert state.folder("web") == f"/tmp/vm-{os.getuid()}/vm/web"
 
 
@@ -204,9 +204,8 @@ def test_a_folder_too_deep_for_sockets_is_refused(
     assert not list(runtime.iterdir())
 
 
-def record(pid: object, **changes: object) -> dict[str, object]:
-    started = started_at(pid) if isinstance(pid, int) else 0
-    return {"pid": pid, "started_at": started, "boot_id": state.boot_id()} | changes
+def record(pid: int) -> dict[str, object]:
+    return {"pid": pid, "started_at": started_at(pid), "boot_id": state.boot_id()}
 
 
 def test_a_hypervisor_lives_while_its_process_does(child: subprocess.Popen[bytes]) -> None:
@@ -244,7 +243,7 @@ def select_until_dead(child: subprocess.Popen[bytes]) -> None:
 def test_a_process_that_merely_has_the_number_is_a_stranger(
     child: subprocess.Popen[bytes], changes: dict[str, object]
 ) -> None:
-    assert not state.lives(record(child.pid, **changes))
+    assert not state.lives(record(child.pid) | changes)
     assert not state.lives({})
 
 

@@ -1,0 +1,152 @@
+"""What happens to a guest and to what is around it, with hypervisors that are scripts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.run.home import Home, command
+from tests.run.vm import Vm
+from vm_run import state
+from vm_run.process import started_at
+
+BHYVE = """#!/bin/sh
+trap 'exit 1' TERM
+status=$(head -n 1 plan)
+sed -i 1d plan
+if [ "$status" = wait ]; then
+    echo waiting
+    while :; do read -r line < fifo || :; done
+fi
+exit "$status"
+"""
+
+
+@pytest.fixture
+def bhyve(vm: Vm, home: Home) -> Vm:
+    """A VM for a bhyve that does what `plan` says."""
+    home.program("bhyve", BHYVE)
+    home.program("bhyvectl")
+    os.mkfifo(vm.folder / "fifo")
+    (vm.folder / "rom.fd").touch()
+    vm.describe(f'hypervisor = "bhyve"\nbootrom = "{vm.folder}/rom.fd"\nstop_timeout = 20\n')
+    return vm
+
+
+def waits(vm: Vm) -> None:
+    vm.wait_for(lambda: "waiting" in (vm.folder / "vm.0.out").read_text(), 20)
+
+
+def test_a_guest_that_was_restarted_is_stopped_like_the_first(bhyve: Vm) -> None:
+    (bhyve.folder / "plan").write_text("0\n0\nwait\n")
+    process = bhyve.start()
+    waits(bhyve)
+    process.terminate()
+    done = bhyve.finish(process, 15)
+    assert [event["by"] for event in bhyve.events("stopping")] == ["SIGTERM"]
+    assert process.returncode == 0, done.stderr
+
+
+def test_a_script_that_is_missing_is_a_note_and_the_guest_goes_on(bhyve: Vm) -> None:
+    (bhyve.folder / "plan").write_text("wait\n")
+    with bhyve.file.open("a") as file:
+        file.write('post_start_script = "/no/such/script"\n')
+    process = bhyve.start()
+    waits(bhyve)
+    process.terminate()
+    done = bhyve.finish(process, 15)
+    assert "vm: post_start_script: /no/such/script: No such file or directory\n" in done.stderr
+    assert process.returncode == 0
+
+
+def test_a_script_ends_with_its_guest(bhyve: Vm) -> None:
+    (bhyve.folder / "plan").write_text("1\n")
+    with bhyve.file.open("a") as file:
+        file.write('post_start_script = "sleep 1000"\n')
+    done = bhyve.finish(bhyve.start(), 15)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_hypervisor_that_fails_has_the_end_of_its_log_shown(home: Home) -> None:
+    home.program("fake-qemu", "#!/bin/sh\nseq 20 >&2\nprintf '\\033[31mbad\\n' >&2\nexit 1\n")
+    home.vm.describe("")
+    said = home.says("vm")
+    assert said.status == 4
+    *_, sentence = [line for line in said.err.splitlines() if line.startswith("vm: guest")]
+    assert sentence.startswith("vm: guest could not go on: the hypervisor failed (exit status 1)")
+    logged = [line for line in said.err.splitlines() if line.startswith("  log: ")]
+    assert logged == [*(f"  log: {number}" for number in range(12, 21)), r"  log: \x1b[31mbad"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, 40])
+def test_a_hypervisor_that_crashes_is_an_error_with_the_signals_name(
+    home: Home, number: int
+) -> None:
+    home.program("fake-qemu", f"#!/bin/sh\nkill -{int(number)} $$\n")
+    home.vm.describe("")
+    said = home.says("vm")
+    assert said.status == 4
+    name = "SIGSEGV" if number == signal.SIGSEGV else "signal 40"
+    assert f"the hypervisor failed ({name})" in said.err
+
+
+def test_streams_that_are_closed_are_no_bug(home: Home) -> None:
+    home.vm.describe('com1 = "stdio"\n')
+    import sys
+
+    script = '"$@" <&- >&-; echo $? >&2; exec "$@" <&- >&- 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", sys.executable, "-m", "vm_run", "vm"],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr.endswith("\n0\n")
+    assert "guest powered off" in done.stderr
+
+
+@pytest.fixture
+def orphan(home: Home) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stands for a guest whose supervisor is gone."""
+    home.vm.describe('[targets.two]\nmem = "1G"\n')
+    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
+    record = {
+        "pid": process.pid,
+        "started_at": started_at(process.pid),
+        "boot_id": state.boot_id(),
+        "hypervisor": "qemu",
+        "target": "two",
+    }
+    state.write(state.make_folder("vm"), record)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_guest_that_cannot_be_taken_over_now_is_left_to_be_taken_over_later(
+    home: Home, orphan: subprocess.Popen[bytes]
+) -> None:
+    said = home.says("vm", "--recover")  # nobody listens at its monitor
+    assert said.status == 75, said.err
+    assert state.read(str(home.vm.state))["pid"] == orphan.pid
+    home.vm.describe("")  # and now its target is gone from the description
+    said = home.says("vm", "--recover")
+    assert said.status == 65, said.err
+    assert state.read(str(home.vm.state))["pid"] == orphan.pid
+    assert orphan.poll() is None
+
+
+def test_events_that_cannot_be_written_are_refused_before_a_guest_starts(vm: Vm, home: Home, tmp_path: Path) -> None:
+    vm.describe("")
+    events = tmp_path / "no" / "events"
+    done = command(vm, "vm", "--events", str(events))
+    assert done.returncode == 69
+    assert f"{events}: No such file or directory" in done.stderr
