@@ -20,6 +20,7 @@ want_to_run
 want qemu-utils have qemu-img
 want ovmf test -e /usr/share/OVMF/OVMF_CODE_4M.fd
 want make have make
+want iproute2 have ip
 want shellcheck have shellcheck
 want mandoc have mandoc
 

@@ -39,9 +39,7 @@ class Started:
         note: what the user should know of how it runs; empty for nothing.
     """
 
-    def __init__(
-        self, pid: int, argv: list[str], monitor: int | None, note: str = ""
-    ) -> None:
+    def __init__(self, pid: int, argv: list[str], monitor: int | None, note: str = "") -> None:
         self.pid = pid
         self.argv = argv
         self.monitor = monitor

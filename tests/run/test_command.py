@@ -57,7 +57,9 @@ def test_output_that_is_no_text_is_still_output() -> None:
 
 def test_a_program_beside_us_writes_into_a_log(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
-        process = command.start(["sh", "-c", 'echo "$VM"; echo no >&2'], {"VM": "web"}, log.fileno())
+        process = command.start(
+            ["sh", "-c", 'echo "$VM"; echo no >&2'], {"VM": "web"}, log.fileno()
+        )
         assert process.wait(10) == 0
     assert (tmp_path / "log").read_text() == "web\nno\n"
     with pytest.raises(VmError, match="/no/such thing': No such file") as caught:

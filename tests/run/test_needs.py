@@ -44,7 +44,14 @@ MADE = "qemu-img create -f {} {{}} 20G"
         ("[graphic]\nport = 5901", [Port(device="graphic", address="127.0.0.1", port=5901)]),
         (
             '[disk.a]\npath = "a.qcow2"',
-            [File(device="virtio-blk a", path="/vm/a.qcow2", write=True, hint=MADE.format("qcow2"))],
+            [
+                File(
+                    device="virtio-blk a",
+                    path="/vm/a.qcow2",
+                    write=True,
+                    hint=MADE.format("qcow2"),
+                )
+            ],
         ),
         (
             '[disk.a]\npath = "a.img"\nro = true',
@@ -208,9 +215,9 @@ exec setpriv --reuid 65533 --regid 65533 --clear-groups "$@"
 )
 def test_a_real_tap_is_its_owners(owner: int, status: int, said: str) -> None:
     script = IN_A_NAMESPACE.format(owner=owner)
+    words = ["-c", "-", "v", "--check"]
     done = subprocess.run(
-        ["unshare", "-nm", "sh", "-ec", script, "sh", sys.executable, "-m", "vm_run"]
-        + ["-c", "-", "v", "--check"],
+        ["unshare", "-nm", "sh", "-ec", script, "sh", sys.executable, "-m", "vm_run", *words],
         input='[net.lan]\nname = "t0"\n',
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), "QEMU_BIN": "/bin/true"},
         capture_output=True,

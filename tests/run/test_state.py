@@ -65,9 +65,7 @@ def test_force_does_not_take_a_lock_that_somebody_holds(tmp_path: Path) -> None:
 def test_a_lock_lasts_as_long_as_a_child_has_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     lock = Lock.take(str(path), "web")
-    child = subprocess.Popen(
-        ["sleep", "1000"], pass_fds=[lock.fd], stdin=subprocess.DEVNULL
-    )
+    child = subprocess.Popen(["sleep", "1000"], pass_fds=[lock.fd], stdin=subprocess.DEVNULL)
     lock.write(2**22 + 1)  # as if a supervisor that has ended had written it
     os.close(lock.fd)
     try:
@@ -132,7 +130,12 @@ def test_a_lock_is_rewritten_without_a_moment_of_emptiness(
     lock = Lock.take(str(tmp_path / "lock"), "web")
     seen: list[int] = []
     truncate = os.ftruncate
-    monkeypatch.setattr(os, "ftruncate", lambda fd, size: (seen.append(size), truncate(fd, size)))
+
+    def noted(fd: int, size: int) -> None:
+        seen.append(size)
+        truncate(fd, size)
+
+    monkeypatch.setattr(os, "ftruncate", noted)
     lock.write(1)
     assert min(seen) > 0
     assert state.holder(str(tmp_path / "lock"))["pid"] == 1

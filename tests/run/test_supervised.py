@@ -144,7 +144,9 @@ def test_a_guest_that_cannot_be_taken_over_now_is_left_to_be_taken_over_later(
     assert orphan.poll() is None
 
 
-def test_events_that_cannot_be_written_are_refused_before_a_guest_starts(vm: Vm, home: Home, tmp_path: Path) -> None:
+def test_events_that_cannot_be_written_are_refused_before_a_guest_starts(
+    vm: Vm, home: Home, tmp_path: Path
+) -> None:
     vm.describe("")
     events = tmp_path / "no" / "events"
     done = command(vm, "vm", "--events", str(events))
