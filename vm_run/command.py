@@ -35,7 +35,11 @@ def run(argv: Sequence[str], *, terminal: bool = False) -> str:
         )
     except OSError as error:
         problem = f"{line}: {error.strerror}"
-        hint = f"install {argv[0]}" if isinstance(error, FileNotFoundError) else ""
+        hint = (
+            f"install {argv[0]}"
+            if isinstance(error, FileNotFoundError) or "/" not in argv[0]
+            else ""
+        )
         raise VmError(Fault(problem=problem, hint=hint), status=69) from None
     if done.returncode:
         said = (done.stderr or "").strip().splitlines()[-1:]

@@ -19,6 +19,7 @@ __all__ = ["BUSY", "Lock", "Record", "boot_id", "folder", "lock_path", "make_fol
 
 BUSY, REFUSED = 75, 77
 Record = dict[str, "Any"]
+_RUNNING, _NAMING = 0, 1  # bytes of a lock's file: who runs, and who is just finding that out
 _LONGEST_SOCKET = 107  # bytes, unix(7)
 
 
@@ -113,25 +114,15 @@ class Lock:
             VmError: somebody holds it (75), with the holder's name.
             OSError: the file cannot be made.
         """
-        while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                _lock(fd)
-                holder = _holder(fd)
-            except BlockingIOError:
-                holder = _awaited(fd)
-                os.close(fd)
-                raise VmError(_held(name, holder), status=BUSY) from None
-            if _is_at(fd, path):
-                break
-            os.close(fd)  # its last holder has just removed it
+        fd, holder = _taken(path, name)
         if holder.get("host", os.uname().nodename) != os.uname().nodename and not force:
             os.close(fd)
             raise VmError(_left_behind(name, holder), status=BUSY)
-        lock = cls(fd, path)
         try:
+            lock = cls(fd, path)
             lock.write(os.getpid())
-        except OSError:  # a full disk
+            _lock(fd, _NAMING, fcntl.F_UNLCK)
+        except BaseException:
             os.close(fd)
             raise
         return lock
@@ -150,20 +141,47 @@ class Lock:
         os.close(self.fd)
 
 
-def _lock(fd: int) -> None:
-    """Locks a file for writing, for all who share this open file; never waits.
+def _taken(path: str, name: str) -> tuple[int, Record]:
+    """A locked file, and what its last holder has left in it.
+
+    Whoever tries holds a second lock while it does: so that the loser finds the winner's name.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            _lock(fd, _NAMING, wait=True)
+            _lock(fd, _RUNNING)
+            if _is_at(fd, path):
+                return fd, _holder(fd)
+            os.close(fd)  # its last holder has just removed it
+        except BlockingIOError:
+            holder = _holder(fd)
+            os.close(fd)
+            raise VmError(_held(name, holder), status=BUSY) from None
+        except BaseException:
+            os.close(fd)
+            raise
+
+
+def _lock(fd: int, byte: int, kind: int = fcntl.F_WRLCK, *, wait: bool = False) -> None:
+    """Locks or unlocks one byte of a file, for all who share this open file.
 
     Raises:
-        BlockingIOError: another open file holds it.
+        BlockingIOError: another open file holds it, and we do not wait.
     """
+    set_lock = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
+    set_lock_wait = getattr(fcntl, "F_OFD_SETLKW", fcntl.F_SETLKW)
     try:
-        if hasattr(fcntl, "F_OFD_SETLK"):
-            request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, request)
-        else:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.fcntl(fd, set_lock_wait if wait else set_lock, _request(kind, byte))
     except PermissionError as error:
         raise BlockingIOError from error
+
+
+def _request(kind: int, byte: int) -> bytes:
+    """The struct flock of fcntl(2), in the order of Linux or of FreeBSD."""
+    if hasattr(fcntl, "F_OFD_SETLK"):
+        return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
+    return struct.pack("qqihhi4x", byte, 1, 0, kind, os.SEEK_SET, 0)
 
 
 def is_locked(path: str) -> bool:
@@ -173,10 +191,9 @@ def is_locked(path: str) -> bool:
     except OSError:
         return False
     try:
-        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         get = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
-        kind: int = struct.unpack_from("h", fcntl.fcntl(fd, get, asked))[0]
-        return kind != fcntl.F_UNLCK
+        answer = fcntl.fcntl(fd, get, _request(fcntl.F_WRLCK, _RUNNING))
+        return answer != _request(fcntl.F_UNLCK, _RUNNING)
     except OSError:
         return False
     finally:
@@ -192,18 +209,6 @@ def _is_at(fd: int, path: str) -> bool:
 
 def _holder(fd: int) -> Record:
     return _table(os.pread(fd, 4096, 0))
-
-
-def _awaited(fd: int) -> Record:
-    """What stands in a lock's file; a holder that has only just taken it has yet to write."""
-    import time
-
-    for _ in range(25):
-        found = _holder(fd)
-        if found:
-            return found
-        time.sleep(0.02)  # no event tells of a write through NFS
-    return {}
 
 
 def holder(path: str) -> Record:

@@ -54,13 +54,13 @@ def test_an_option_becomes_how_a_session_is_run(words: list[str], given: dict[st
 
 def test_options_may_stand_before_the_name_and_between() -> None:
     for line in ("-t two vm -f", "vm -t two -f", "-f -t two vm", "-f vm -t two"):
-        call = cli.parse(line.split())
+        call = cli.parse(shlex.split(line))
         assert (call.name, call.target, call.force) == ("vm", "two", True)
 
 
 def test_a_file_with_a_name_and_one_without() -> None:
     for line in ("-c web.toml vm", "vm -c web.toml", "vm --config web.toml"):
-        call = cli.parse(line.split())
+        call = cli.parse(shlex.split(line))
         assert (call.config, call.name) == ("web.toml", "vm")
         assert cli.options(call).handle == ""  # its own name, whatever decided that
     assert cli.parse(["-c", "-"]).config == "-"

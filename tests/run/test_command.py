@@ -41,9 +41,9 @@ def test_a_program_that_a_signal_ended_is_told_by_its_name(number: int, name: st
 
 
 def test_a_program_that_is_missing_is_to_be_installed() -> None:
-    assert refusal("no-such-program", "-x") == (
-        "no-such-program -x: No such file or directory\n  hint: install no-such-program"
-    )
+    said = refusal("no-such-program", "-x")  # "denied" where a folder of PATH cannot be read
+    assert said.startswith("no-such-program -x: ")
+    assert said.endswith("\n  hint: install no-such-program")
 
 
 def test_a_program_that_may_not_be_run_is_there_already(tmp_path: Path) -> None:

@@ -264,6 +264,10 @@ def test_a_socket_that_somebody_listens_at_is_theirs(home: Home, kind: int) -> N
         ).replace(f"{home.folder}/", "")
 
 
+def at_once(given: socket.socket, _: float) -> None:
+    given.setblocking(False)
+
+
 def test_a_listener_too_busy_to_answer_is_still_one(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,7 +276,7 @@ def test_a_listener_too_busy_to_answer_is_still_one(
         busy.bind(str(path))
         busy.listen(0)
         first.connect(str(path))
-        monkeypatch.setattr(socket.socket, "settimeout", lambda s, _: s.setblocking(False))
+        monkeypatch.setattr(socket.socket, "settimeout", at_once)
         assert not host.is_leftover(str(path))
 
 

@@ -19,10 +19,9 @@ HERE = os.uname().nodename
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for what runs, as a login makes it."""
-    folder = tmp_path / "run"
-    folder.mkdir(mode=0o700)
+    folder = tmp_path_factory.mktemp("r")  # a short name: sockets are made below it
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     return folder
 

@@ -1,0 +1,244 @@
+"""The child that becomes the caller for good, reads his description, and says what it wants.
+
+The parser of what a user wrote never runs as root, and root never opens a path that a user chose.
+What comes back is a frame of `vm_init.request`, or what is wrong with the description:
+
+    fault STATUS
+    TEXT
+
+`ask` is called before a ledger, a lock or a netlink socket is open.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import select
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from vm_init.request import MOST_BYTES, RequestError, parse, render
+from vm_init.start import IS_LINUX, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
+from vm_init.start import capabilities, close_from, prctl
+from vm_init.verdict import InitError
+
+if TYPE_CHECKING:
+    from vm_init.request import Request
+    from vm_init.verdict import Caller
+
+__all__ = ["ask", "become", "read", "vm_name"]
+
+NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+FAULT = re.compile(rb"fault (6[4569]|7[07])\n(.*)", re.DOTALL)
+USAGE, WRONG, BUG = 64, 65, 70
+
+PATIENCE_S = 5.0
+LAST_S = 1.0  # for a killed child to be gone; one that waits for a dead file server may stay
+LIMITS = {
+    "RLIMIT_AS": 256 << 20,
+    "RLIMIT_CPU": 2,
+    "RLIMIT_FSIZE": 0,
+    "RLIMIT_NOFILE": 16,
+    "RLIMIT_NPROC": 0,
+    "RLIMIT_CORE": 0,
+}
+PR_SET_PDEATHSIG = 1
+
+
+def vm_name(text: str) -> str:
+    """The same text, known to be a VM's name.
+
+    Raises:
+        InitError: it is none (64).
+    """
+    if not NAME.fullmatch(text):
+        raise InitError("a VM's name is 1 to 64 letters, digits, '.', '_' or '-'", USAGE)
+    return text
+
+
+def ask(who: Caller, vm: str, confdir: str = "") -> tuple[Request, ...]:
+    """What a user's description wants, read by a process that is that user's.
+
+    Args:
+        who: the user.
+        vm: the VM's name.
+        confdir: the user's VMCONF_DIR; empty for ~/vm.
+
+    Raises:
+        InitError: what is wrong with the description, or that nothing came in time.
+    """
+    vm_name(vm)
+    ours, theirs = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _child(who, vm, confdir, theirs, parent)
+    os.close(theirs)
+    try:
+        frame = _receive(ours)
+    finally:
+        os.close(ours)
+        status = _end(child)
+    return _answer(frame, status)
+
+
+def _child(who: Caller, vm: str, confdir: str, pipe: int, parent: int) -> NoReturn:
+    """Never returns, whatever happens."""
+    try:
+        _confine(pipe)
+        become(who, confdir)
+        if os.getppid() == parent:
+            os.write(3, _frame(vm))
+            os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _confine(pipe: int) -> None:
+    """No terminal, no file, no descriptor but /dev/null and, as 3, the pipe; small limits."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    kept = os.dup(pipe)
+    for number, source in ((0, null), (1, null), (2, null), (3, kept)):
+        os.dup2(source, number)
+    close_from(4)
+    for name, limit in LIMITS.items():
+        resource.setrlimit(getattr(resource, name), (limit, limit))
+
+
+def become(who: Caller, confdir: str = "") -> None:
+    """Makes this process the user's for good, with an environment of his own.
+
+    Raises:
+        InitError: root could be had again, or something else is not as it must be.
+    """
+    os.setgroups([who.gid, *(each for each in who.groups if each != who.gid)])
+    os.setresgid(who.gid, who.gid, who.gid)
+    os.setresuid(who.uid, who.uid, who.uid)
+    if IS_LINUX:
+        capabilities(())
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        prctl(PR_SET_DUMPABLE, 0)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of ids takes it away
+    is_whole = (
+        os.getresuid() == (who.uid,) * 3
+        and os.getresgid() == (who.gid,) * 3
+        and {who.gid, *os.getgroups()} == set(who.groups)
+    )
+    if not is_whole or _is_root_again():
+        raise InitError("root cannot be given up", BUG)
+    given = {"HOME": who.home, "USER": who.name, "LOGNAME": who.name, "PATH": "/usr/bin:/bin"}
+    os.environ.clear()
+    os.environ.update(given | ({"VMCONF_DIR": confdir} if confdir else {}))
+
+
+def _is_root_again() -> bool:
+    for regain in (
+        lambda: os.setresuid(0, 0, 0),
+        lambda: os.setresuid(-1, 0, -1),
+        lambda: os.setgroups([0]),
+    ):
+        try:
+            regain()
+        except PermissionError:
+            continue
+        return True
+    return False
+
+
+def _frame(vm: str) -> bytes:
+    try:
+        return render(read(vm))
+    except InitError as error:
+        text = str(error).encode("ascii", "backslashreplace")
+        return f"fault {error.status}\n".encode() + text[: MOST_BYTES - 16]
+
+
+def read(vm: str) -> tuple[Request, ...]:
+    """What a description wants, read as whoever this process is: never root's half itself.
+
+    Raises:
+        InitError: what is wrong with the description, in the words of vm-run.
+    """
+    from vm_init.wanted import wanted
+    from vm_run.host import pci_address
+    from vm_spec import library
+    from vm_spec.fault import VmError
+
+    folder = library.confdir()
+    if not folder.startswith("/"):
+        raise InitError(f"VMCONF_DIR must be an absolute path, and is {ascii(folder)}", WRONG)
+    try:
+        requests = wanted(library.load(library.find(vm_name(vm))), pci_address, os.path.realpath)
+        return parse(render(requests))
+    except VmError as error:
+        raise InitError(str(error), error.status) from None
+    except MemoryError:
+        raise InitError(f"{vm}: takes too much memory to read", WRONG) from None
+    except OSError as error:  # no process may be started here: uclcmd
+        raise InitError(f"{vm}: cannot be read by vm-init: {error.strerror}", WRONG) from None
+    except RequestError:
+        raise InitError(f"{vm}: wants something that root cannot be asked for", WRONG) from None
+
+
+def _receive(pipe: int) -> bytes:
+    """All that comes; cut off after `PATIENCE_S` seconds, or when it is too long to be right."""
+    frame, until = b"", time.monotonic() + PATIENCE_S
+    while len(frame) <= MOST_BYTES:
+        left = until - time.monotonic()
+        if left <= 0 or not select.select([pipe], [], [], left)[0]:
+            raise InitError(f"the description was not read within {PATIENCE_S:.0f} seconds")
+        if not (came := os.read(pipe, MOST_BYTES + 1)):
+            break
+        frame += came
+    return frame
+
+
+def _end(child: int) -> int:
+    """How the child ended (wait(2)'s status): it is killed if it has not; 0 if it cannot be."""
+    try:
+        os.kill(child, signal.SIGKILL)
+    except PermissionError:
+        pass  # root without CAP_KILL; its parent's death kills it
+    if _is_gone(child):
+        return os.waitpid(child, os.WNOHANG)[1]
+    return 0
+
+
+def _is_gone(child: int) -> bool:
+    if sys.platform == "linux":
+        watched = os.pidfd_open(child)
+        try:
+            return bool(select.select([watched], [], [], LAST_S)[0])
+        finally:
+            os.close(watched)
+    else:
+        queue = select.kqueue()
+        ends = select.kevent(child, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        try:
+            return bool(queue.control([ends], 1, LAST_S))
+        finally:
+            queue.close()
+
+
+def _answer(frame: bytes, status: int) -> tuple[Request, ...]:
+    if len(frame) <= MOST_BYTES and (fault := FAULT.fullmatch(frame)):
+        raise InitError(_shown(fault[2]), int(fault[1]))
+    try:
+        return parse(frame)
+    except RequestError:
+        pass
+    ended = f"signal {status & 127}" if status & 127 else f"status {status >> 8}"
+    raise InitError(f"the description could not be read (its reader ended with {ended})", WRONG)
+
+
+def _shown(text: bytes) -> str:
+    """What an untrusted process says, as lines of printable ASCII."""
+    lines = text.decode("latin-1").split("\n")
+    return "\n".join(
+        ascii(line)[1:-1] if not line.isprintable() or not line.isascii() else line
+        for line in lines
+    )

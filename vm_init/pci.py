@@ -1,0 +1,238 @@
+"""PCI devices for a guest: bound to vfio-pci, and given back to their former driver.
+
+Every endpoint of the IOMMU group is judged, for whoever has one of them can reach the others. The
+device's files are opened below its folder, which is looked up once. A record has the group in
+`number`, the uid in `target`, and in `former` the driver (`-` for none) and, where the group's node
+was there before, its `uid:gid:mode`. `vm_init.pci_use` says whether the host needs a device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from vm_init import nodes, pci_use
+from vm_init.record import Record
+from vm_init.request import ADDRESS
+from vm_init.verdict import InitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from vm_init.verdict import Caller, Granted
+
+__all__ = ["REAL", "Host", "act", "explain", "holds", "intend", "memlock", "undo", "write"]
+
+VFIO = "vfio-pci"
+HARMLESS = ("", VFIO, "pci-stub")  # what a group's other member may be driven by
+SYSFS_MAGIC = 0x62656572
+NETLINK_KOBJECT_UEVENT = 15
+SLACK = 1 << 30
+
+_address = re.compile(ADDRESS)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def memlock(memory: int) -> int:
+    """How many bytes a caller must be able to lock for a guest of so much memory.
+
+    All of it is pinned, and the devices' own memory with it: a gibibyte, as libvirt reckons.
+    """
+    return memory + SLACK
+
+
+def explain(user: str, memory: int, limit: int) -> str:
+    """What to do when a caller's RLIMIT_MEMLOCK (bytes, -1 for none) is too low; else empty."""
+    needed = memlock(memory)
+    if limit < 0 or limit >= needed:
+        return ""
+    return (
+        f"VFIO locks all of the guest's memory: {user} may lock {limit >> 10} KiB and needs"
+        f" {-(-needed // 1024)}; put '{user} - memlock {-(-needed // 1024)}' into"
+        " /etc/security/limits.d/vmman.conf and log in again"
+    )
+
+
+def intend(
+    granted: Granted,
+    caller: Caller,
+    vm: str,
+    together: Collection[str] = (),
+    host: Host = REAL,
+) -> Record:
+    """A record of the device as it is now.
+
+    Args:
+        granted: a request for a PCI device, with the id that it is pinned to.
+        caller: who is to have it.
+        vm: unused: a device does not know its VM.
+        together: every address that this run grants to this caller.
+        host: where sysfs and the nodes are.
+
+    Raises:
+        InitError: it is another device than pinned, used by the host, or not alone in its group.
+    """
+    del vm
+    address = granted.request[0]
+    with sysfs.device(address, host) as fd:
+        found = f"{_text(fd, 'vendor')[2:]}:{_text(fd, 'device')[2:]}"
+        if found != granted.pinned:
+            raise InitError(f"{address}: is {found}, and the policy names {granted.pinned or '-'}")
+        group = _group(fd, address)
+        driver = sysfs.link(fd, "driver")
+        if driver != VFIO:
+            _judge_free(fd, address, host)
+        _judge_group(fd, address, {address, *together})
+    if not os.path.isdir(f"{host.sys}/bus/pci/drivers/{VFIO}"):
+        raise InitError(f"{address}: the host has no {VFIO}: modprobe {VFIO}", os.EX_UNAVAILABLE)
+    former = " ".join(filter(None, (driver or "-", _former_node(group, caller, host))))
+    return Record("pci", address, number=group, target=str(caller.uid), former=former)
+
+
+def act(record: Record, caller: Caller, host: Host = REAL) -> Record:
+    """Bind the device to vfio-pci and give its group's node to the caller, or neither.
+
+    Raises:
+        InitError: status 69; what was begun has been undone.
+    """
+    try:
+        with sysfs.device(record.name, host) as fd:
+            if sysfs.link(fd, "driver") != VFIO:
+                _bind(fd, record.name, host)
+        nodes.give(_node(record), caller.uid, host.nodes)
+    except (OSError, InitError) as error:
+        left = undo(record, host)
+        raise InitError(f"{record.name}: {error}{left and '; ' + left}", 69) from None
+    return record._replace(done=True)
+
+
+def holds(record: Record, caller: Caller, host: Host = REAL) -> bool:
+    """Whether the device is still vfio-pci's, in that group, and the group's node the caller's."""
+    try:
+        with sysfs.device(record.name, host) as fd:
+            bound = sysfs.link(fd, "driver") == VFIO and _group(fd, record.name) == record.number
+        return bound and _node_owner(record.number, host).st_uid == caller.uid
+    except (OSError, InitError):
+        return False
+
+
+def undo(record: Record, host: Host = REAL) -> str:
+    """Restore the former driver and the node's owner; empty, or why they stay."""
+    driver, _, former = record.former.partition(" ")
+    try:
+        left = _take_node(record, former or "0:0:600", host)
+        if left or driver == VFIO:
+            return left
+        with sysfs.device(record.name, host) as fd:
+            return _release(fd, record.name, driver, host)
+    except InitError as error:
+        return "" if error.status == os.EX_UNAVAILABLE else str(error)
+    except OSError as error:
+        return f"{record.name}: {error}"
+
+
+def _judge_free(fd: int, address: str, host: Host) -> None:
+    used = pci_use.why(fd, address, host.sys, host.mounts, host.swaps)
+    if _text(fd, "driver_override") not in ("", "(null)"):
+        used = "somebody else has set its driver_override"
+    if used:
+        raise InitError(f"{address}: the host needs it: {used}")
+
+
+def _judge_group(fd: int, address: str, granted: set[str]) -> None:
+    """Refuse when an endpoint of the group is neither granted nor without a driver's care."""
+    others: list[str] = []
+    for member in sorted(set(os.listdir(_below(fd, "iommu_group/devices"))) - granted):
+        folder = os.open(_below(fd, f"iommu_group/devices/{member}"), os.O_RDONLY)
+        try:
+            if not _text(folder, "class").startswith("0x06"):  # bridges stay the host's
+                others.append(member)
+        finally:
+            os.close(folder)
+    if others:
+        raise InitError(f"{address}: shares its IOMMU group with {', '.join(others)}")
+
+
+def _bind(fd: int, address: str, host: Host) -> None:
+    with sysfs.events() as events:
+        sysfs.put(fd, "driver_override", VFIO, host)
+        if sysfs.link(fd, "driver"):
+            sysfs.put(fd, "driver/unbind", address, host)
+        sysfs.probe(address, host)
+        if not sysfs.comes(fd, VFIO, events, host):
+            raise InitError(f"{VFIO} does not take it")
+
+
+def _release(fd: int, address: str, former: str, host: Host) -> str:
+    """Give the device to its former driver, if it is still as this module left it."""
+    override, driver = _text(fd, "driver_override"), sysfs.link(fd, "driver")
+    if override == VFIO:
+        sysfs.put(fd, "driver_override", "\n", host)
+    elif driver:
+        return ""  # nothing was done yet, or it has been undone, or root has taken it since
+    with sysfs.events() as events:
+        if driver == VFIO:
+            sysfs.put(fd, "driver/unbind", address, host)
+        if former == "-" or sysfs.link(fd, "driver"):
+            return ""
+        sysfs.probe(address, host)
+        back = sysfs.comes(fd, former, events, host)
+    return "" if back or sysfs.link(fd, "driver") else f"{address}: {former} does not take it back"
+
+
+def _take_node(record: Record, former: str, host: Host) -> str:
+    """Take the group's node back, unless a guest has it open: it would wait for the guest."""
+    path = _node(record)
+    try:
+        fd = nodes.pin(path, host.nodes)
+    except InitError as error:
+        return "" if error.status == os.EX_UNAVAILABLE else str(error)
+    try:
+        mine = str(os.fstat(fd).st_uid) == record.target
+        left = nodes.restore(fd, record.target, former) if mine else ""
+    finally:
+        os.close(fd)
+    if mine and not left and host.busy(host.nodes.dev + path.removeprefix("/dev")):
+        nodes.give(path, int(record.target), host.nodes)
+        return f"{record.name}: a guest is using it"
+    return left
+
+
+def _former_node(group: int, caller: Caller, host: Host) -> str:
+    """The owner of a group's node that is there already; empty when there is none yet."""
+    try:
+        seen = _node_owner(group, host)
+    except InitError as error:
+        if error.status == os.EX_UNAVAILABLE:
+            return ""
+        raise
+    if seen.st_uid not in (0, caller.uid):
+        raise InitError(f"IOMMU group {group} belongs to uid {seen.st_uid}")
+    return nodes.owner(seen) if seen.st_uid == 0 else ""
+
+
+def _node_owner(group: int, host: Host) -> os.stat_result:
+    fd = nodes.pin(f"/dev/vfio/{group}", host.nodes)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def _node(record: Record) -> str:
+    return f"/dev/vfio/{record.number}"
+
+
+def _group(fd: int, address: str) -> int:
+    group = _link(fd, "iommu_group")
+    if not group.isdecimal() or "noiommu" in _text(fd, "iommu_group/name"):
+        raise InitError(f"{address}: no IOMMU keeps it apart from the host's memory")
+    return int(group)
+
+

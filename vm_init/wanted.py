@@ -1,0 +1,107 @@
+"""What a description wants of root: a pure function from a description to requests.
+
+Only the child that has given up root, or who never was root, imports this: it brings vm_spec.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from vm_init.request import MOST_REQUESTS, PATH, Macvtap, Node, Pci, Request, Tap
+from vm_spec.devices import Passthru, VirtioInput
+from vm_spec.fault import Fault, VmError
+from vm_spec.network import Nic
+from vm_spec.targets import select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vm_spec.devices import Emulation
+    from vm_spec.machine import Description, Machine
+
+__all__ = ["wanted"]
+
+NO_PCI, REFUSED = 69, 77
+
+
+def wanted(
+    description: Description,
+    find: Callable[[tuple[str, str]], str],
+    resolve: Callable[[str], str],
+) -> tuple[Request, ...]:
+    """What the base and all targets want, each once, in order of the description.
+
+    All of it is asked for at once, so that to switch targets needs no root.
+
+    Args:
+        description: what is read.
+        find: (vendor, device) of a `lookup` -> the address on this host; empty for none.
+        resolve: a device node's path -> the same without symbolic links.
+
+    Raises:
+        VmError: two devices want different things of one interface, a device that is looked for is
+            not there, or it is more than can be asked for.
+    """
+    machines = [description.machine, *(select(description, t.name) for t in description.targets)]
+    found: dict[str, Request] = {}
+    for machine in machines:
+        for label, request in _machine(machine, find, resolve):
+            known = found.setdefault(request[0], request)
+            if known != request:
+                problem = f"wants {request[0]} otherwise than another device of this description"
+                raise VmError(Fault(problem=problem, device=label, file=description.file))
+    if len(found) > MOST_REQUESTS:
+        problem = f"wants {len(found)} things of root; {MOST_REQUESTS} can be asked for"
+        raise VmError(Fault(problem=problem, file=description.file))
+    return tuple(found.values())
+
+
+def _machine(
+    machine: Machine, find: Callable[[tuple[str, str]], str], resolve: Callable[[str], str]
+) -> Iterator[tuple[str, Request]]:
+    for number, com in machine.coms:
+        if not com.startswith("/dev/nmdm"):
+            yield from _node(com, f"com{number}", resolve)
+    for device in machine.emulations:
+        label = f"{device.kind} {device.label}"
+        if isinstance(device, VirtioInput):
+            yield from _node(device.path, label, resolve)
+        elif isinstance(device, Passthru):
+            yield label, Pci(_address(device, label, find))
+        else:
+            yield from ((label, request) for request in _nic(device))
+
+
+def _nic(nic: Emulation) -> Iterator[Request]:
+    """What a card wants; a macvtap of no interface was made by the admin."""
+    if not isinstance(nic, Nic) or not nic.name:
+        return
+    name, bridge, network = str(nic.name), str(nic.bridge or "-"), str(nic.network or "")
+    if nic.backend == "tap":
+        yield Tap(name, network=network) if network else Tap(name, bridge=bridge)
+    elif nic.backend == "macvtap" and nic.mac and (network or nic.host_interface):
+        yield Macvtap(name, str(nic.host_interface or ""), str(nic.mac), network)
+
+
+def _address(device: Passthru, label: str, find: Callable[[tuple[str, str]], str]) -> str:
+    if device.src:
+        return device.src.sysfs
+    lookup = device.lookup
+    found = find((lookup.vendor, lookup.device)) if lookup else ""
+    if not found:
+        shown = f"{lookup.vendor} {lookup.device}" if lookup else "without src or lookup"
+        problem = f"there is no PCI device {shown} on this host"
+        raise VmError(Fault(problem=problem, device=label, hint="lspci -Dn"), status=NO_PCI)
+    return found
+
+
+def _node(path: str, label: str, resolve: Callable[[str], str]) -> Iterator[tuple[str, Request]]:
+    """A device node; what is elsewhere than in /dev is nothing that root gives."""
+    if not path.startswith("/dev/"):
+        return
+    real = resolve(path)
+    if not re.fullmatch(PATH, real, re.ASCII):
+        problem = f"{path} is not a path of a device node that root can be asked for"
+        raise VmError(Fault(problem=problem, device=label), status=REFUSED)
+    yield label, Node(real)
