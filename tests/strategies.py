@@ -210,7 +210,18 @@ def tables(draw: Callable[[Raw], Any]) -> Table:
         one |= draw(choice({}, {"next_target": draw(choice("default", *targets))}))
     for one in targets.values():
         one |= draw(choice({}, {"remove": labels}, {"remove": []}))
+    _part_ports([base, *targets.values()])
     return base | ({"targets": targets} if targets else {})
+
+
+def _part_ports(machines: list[Table]) -> None:
+    """Gives each forward a port of the host that no other one has."""
+    port = 1024
+    for card in [card for one in machines for card in one.get("emulations", [])]:
+        for place, forward in enumerate(card.get("forward", [])):
+            port += 1
+            *protocol, _, guest_port = forward.split(":")
+            card["forward"][place] = ":".join([*protocol, str(port), guest_port])
 
 
 CONTEXTS = st.builds(

@@ -90,7 +90,7 @@ def make_variables(template: str, path: str) -> None:
             made.write(source.read())
             made.flush()
             os.fsync(made.fileno())
-        os.link(temporary, path)
+        _publish(temporary, path)
     except FileExistsError:
         pass
     except OSError as error:
@@ -99,3 +99,14 @@ def make_variables(template: str, path: str) -> None:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Gives a whole file its name, and never takes that from another."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, such as vfat
+        if not os.path.lexists(path):
+            os.rename(temporary, path)

@@ -25,7 +25,9 @@ _LONGEST_SOCKET = 107  # bytes, unix(7)
 
 def folder(name: str) -> str:
     """Where the state of the VM of this name is kept."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/vm-{os.getuid()}"  # noqa: S108  checked below
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not runtime.startswith("/"):  # the XDG specification: a relative one is to be ignored
+        runtime = f"/tmp/vm-{os.getuid()}"  # noqa: S108  checked below
     return f"{runtime}/vm/{name}"
 
 
@@ -115,7 +117,7 @@ class Lock:
             OSError: the file cannot be made.
         """
         fd, holder = _taken(path, name)
-        if holder.get("host", os.uname().nodename) != os.uname().nodename and not force:
+        if _is_elsewhere(holder) and not force:
             os.close(fd)
             raise VmError(_left_behind(name, holder), status=BUSY)
         try:
@@ -223,6 +225,12 @@ def holder(path: str) -> Record:
         return {}
     finally:
         os.close(fd)
+
+
+def _is_elsewhere(holder: Record) -> bool:
+    """Whether a holder is on another host; one renamed since is the same by its boot."""
+    host = holder.get("host", os.uname().nodename)
+    return host != os.uname().nodename and holder.get("boot_id") != boot_id()
 
 
 def _held(name: str, holder: Record) -> Fault:

@@ -98,6 +98,19 @@ def _machine(machine: Machine, path: Path) -> Iterator[Fault]:
             yield _of(device, path, "has the label of the screen's own", "choose another label")
     if sum(com == "stdio" for _, com in machine.coms) > 1:
         yield Fault(path=(*path, "com1"), problem='only one serial port can be "stdio"')
+    yield from _ports(machine, path)
+
+
+def _ports(machine: Machine, path: Path) -> Iterator[Fault]:
+    """A port of the host leads to one guest port only."""
+    seen: dict[tuple[str, str, int], str] = {}
+    for card in machine.emulations:
+        for forward in card.forward if isinstance(card, Nic) else ():
+            port = (forward.protocol, forward.address, forward.port)
+            if port in seen:
+                hint = f"{seen[port]} forwards it already: choose another port"
+                yield _of(card, path, f"forwards {forward.protocol} port {forward.port}", hint)
+            seen.setdefault(port, card.label)
 
 
 def _device(device: Emulation, path: Path) -> Iterator[Fault]:

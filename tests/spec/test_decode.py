@@ -211,3 +211,13 @@ def test_the_first_generation_of_vmrun_means_what_the_second_does() -> None:
         {"device": "virtio-net", "type": "tap", "name": "tap3"},
         {"device": "virtio-blk", "path": "disk.img"}]}"""
     assert loads(first, context) == loads(second, context)
+
+
+def test_a_port_of_the_host_leads_to_one_place() -> None:
+    text = '[net.a]\nforward = ["2222:22"]\n[net.b]\nforward = ["2222:22", "udp:2222:22"]\n'
+    with pytest.raises(VmError) as caught:
+        loads(text, CONTEXT)
+    assert str(caught.value) == (
+        "virtio-net b:\n  web.toml:3: net.b: forwards tcp port 2222\n"
+        "    hint: a forwards it already: choose another port"
+    )
