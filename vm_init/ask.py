@@ -21,8 +21,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from vm_init.request import MOST_BYTES, RequestError, parse, render
-from vm_init.start import IS_LINUX, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
-from vm_init.start import capabilities, close_from, prctl
+from vm_init.start import IS_LINUX, capabilities, close_from, prctl
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 FAULT = re.compile(rb"fault (6[4569]|7[07])\n(.*)", re.DOTALL)
 USAGE, WRONG, BUG = 64, 65, 70
 
-PATIENCE_S = 5.0
-LAST_S = 1.0  # for a killed child to be gone; one that waits for a dead file server may stay
+PATIENCE_S = 4.5  # with the next, 5
+LAST_S = 0.5  # for a killed child to be gone; one that waits for a dead file server may stay
 LIMITS = {
     "RLIMIT_AS": 256 << 20,
     "RLIMIT_CPU": 2,
@@ -45,7 +44,7 @@ LIMITS = {
     "RLIMIT_NPROC": 0,
     "RLIMIT_CORE": 0,
 }
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/prctl.h
 
 
 def vm_name(text: str) -> str:
@@ -90,6 +89,8 @@ def _child(who: Caller, vm: str, confdir: str, pipe: int, parent: int) -> NoRetu
     try:
         _confine(pipe)
         become(who, confdir)
+        if IS_LINUX:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the ids: their change takes it away
         if os.getppid() == parent:
             os.write(3, _frame(vm))
             os._exit(0)
@@ -122,11 +123,10 @@ def become(who: Caller, confdir: str = "") -> None:
         capabilities(())
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         prctl(PR_SET_DUMPABLE, 0)
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of ids takes it away
     is_whole = (
         os.getresuid() == (who.uid,) * 3
         and os.getresgid() == (who.gid,) * 3
-        and {who.gid, *os.getgroups()} == set(who.groups)
+        and {who.gid, *os.getgroups()} == {who.gid, *who.groups}
     )
     if not is_whole or _is_root_again():
         raise InitError("root cannot be given up", BUG)
@@ -136,17 +136,11 @@ def become(who: Caller, confdir: str = "") -> None:
 
 
 def _is_root_again() -> bool:
-    for regain in (
-        lambda: os.setresuid(0, 0, 0),
-        lambda: os.setresuid(-1, 0, -1),
-        lambda: os.setgroups([0]),
-    ):
-        try:
-            regain()
-        except PermissionError:
-            continue
-        return True
-    return False
+    try:
+        os.setresuid(0, 0, 0)
+    except PermissionError:
+        return False
+    return True
 
 
 def _frame(vm: str) -> bytes:
@@ -170,7 +164,7 @@ def read(vm: str) -> tuple[Request, ...]:
 
     folder = library.confdir()
     if not folder.startswith("/"):
-        raise InitError(f"VMCONF_DIR must be an absolute path, and is {ascii(folder)}", WRONG)
+        raise InitError(f"VMCONF_DIR must be an absolute path, and is {folder!a}", USAGE)
     try:
         requests = wanted(library.load(library.find(vm_name(vm))), pci_address, os.path.realpath)
         return parse(render(requests))
@@ -190,7 +184,7 @@ def _receive(pipe: int) -> bytes:
     while len(frame) <= MOST_BYTES:
         left = until - time.monotonic()
         if left <= 0 or not select.select([pipe], [], [], left)[0]:
-            raise InitError(f"the description was not read within {PATIENCE_S:.0f} seconds")
+            raise InitError("the description could not be read in time", WRONG)
         if not (came := os.read(pipe, MOST_BYTES + 1)):
             break
         frame += came
@@ -202,10 +196,8 @@ def _end(child: int) -> int:
     try:
         os.kill(child, signal.SIGKILL)
     except PermissionError:
-        pass  # root without CAP_KILL; its parent's death kills it
-    if _is_gone(child):
-        return os.waitpid(child, os.WNOHANG)[1]
-    return 0
+        pass  # root without CAP_KILL: it ends when we do
+    return os.waitpid(child, os.WNOHANG)[1] if _is_gone(child) else 0
 
 
 def _is_gone(child: int) -> bool:
@@ -239,6 +231,5 @@ def _shown(text: bytes) -> str:
     """What an untrusted process says, as lines of printable ASCII."""
     lines = text.decode("latin-1").split("\n")
     return "\n".join(
-        ascii(line)[1:-1] if not line.isprintable() or not line.isascii() else line
-        for line in lines
+        line if line.isascii() and line.isprintable() else ascii(line)[1:-1] for line in lines
     )

@@ -48,7 +48,7 @@ def caller(environment: Mapping[str, str], for_user: str = "") -> Caller:
 
 def _by_sudo(uid: str, name: str) -> Caller:
     if not UID.fullmatch(uid) or int(uid) > MOST:
-        raise InitError("SUDO_UID is not the id of an ordinary user")
+        raise InitError("SUDO_UID is not an ordinary user's id; root himself says --for-user")
     found = account(name)
     if found.uid != int(uid):
         raise InitError("SUDO_UID and SUDO_USER are not the same account")

@@ -14,6 +14,7 @@ import errno
 import os
 import re
 import stat
+import struct
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +24,19 @@ from vm_init.verdict import InitError
 if TYPE_CHECKING:
     from vm_init.verdict import Caller, Granted
 
-__all__ = ["REAL", "Host", "act", "give", "holds", "intend", "owner", "pin", "restore", "undo"]
+__all__ = [
+    "REAL",
+    "Host",
+    "act",
+    "give",
+    "holds",
+    "intend",
+    "look",
+    "owner",
+    "pin",
+    "restore",
+    "undo",
+]
 
 FORMER = re.compile(r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,9}):([0-7]{1,4})")
 PART = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:-]{1,64}")
@@ -52,26 +65,13 @@ class Host(NamedTuple):
 REAL = Host()
 
 
-class _How(ctypes.Structure):
-    """openat2's argument. Source: openat2(2)."""
-
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
-
-
-def intend(
-    granted: Granted, caller: Caller, vm: str, known: Record | None = None, host: Host = REAL
-) -> Record:
+def intend(granted: Granted, caller: Caller, vm: str, host: Host = REAL) -> Record:
     """A record of the node as it is now; `target` is the uid that is to have it.
 
     Args:
         granted: a request for a node.
         caller: who is to have it.
         vm: unused: a node does not know its VM.
-        known: what the ledger says that the caller already has of this name.
         host: where the nodes are.
 
     Raises:
@@ -79,13 +79,10 @@ def intend(
     """
     del vm
     name = granted.request[0]
-    seen = _look(name, host)
-    uid = str(caller.uid)
-    if known and (known.number, known.target) == (seen.st_rdev, uid) and seen.st_uid == caller.uid:
-        return known
+    seen = look(name, host)
     if seen.st_uid:
         raise InitError(f"{name}: belongs to uid {seen.st_uid}")
-    return Record("node", name, number=seen.st_rdev, target=uid, former=owner(seen))
+    return Record("node", name, number=seen.st_rdev, target=str(caller.uid), former=owner(seen))
 
 
 def act(record: Record, caller: Caller, host: Host = REAL) -> Record:
@@ -115,7 +112,7 @@ def act(record: Record, caller: Caller, host: Host = REAL) -> Record:
 def holds(record: Record, caller: Caller, host: Host = REAL) -> bool:
     """Whether the node is still the same device, and the caller's."""
     try:
-        seen = _look(record.name, host)
+        seen = look(record.name, host)
     except InitError:
         return False
     return (seen.st_rdev, seen.st_uid) == (record.number, caller.uid)
@@ -206,7 +203,8 @@ def pin(path: str, host: Host = REAL) -> int:
     return fd
 
 
-def _look(path: str, host: Host) -> os.stat_result:
+def look(path: str, host: Host = REAL) -> os.stat_result:
+    """What a node is and whose; refuses as `pin` does."""
     fd = pin(path, host)
     try:
         return os.fstat(fd)
@@ -244,8 +242,8 @@ def _step(folder: int, part: str, device: int) -> int:
 
 def _openat2(folder: int, part: str, flags: int) -> int:
     """A descriptor; -1 where the kernel has no openat2 (before 5.6) or a filter hides it."""
-    how = _How(flags, 0, NO_XDEV_NO_SYMLINKS_BENEATH)
-    fd: int = _libc.syscall(OPENAT2, folder, part.encode(), ctypes.byref(how), ctypes.sizeof(how))
+    how = struct.pack("QQQ", flags, 0, NO_XDEV_NO_SYMLINKS_BENEATH)  # Source: openat2(2)
+    fd: int = _libc.syscall(OPENAT2, folder, part.encode(), how, len(how))
     if fd < 0 and (number := ctypes.get_errno()) not in (errno.ENOSYS, errno.EPERM):
         raise OSError(number, os.strerror(number))
     return fd

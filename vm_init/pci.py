@@ -8,35 +8,24 @@ was there before, its `uid:gid:mode`. `vm_init.pci_use` says whether the host ne
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import re
-import select
-import socket
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from vm_init import nodes, pci_use
+from vm_init import nodes, pci_use, sysfs
 from vm_init.record import Record
-from vm_init.request import ADDRESS
+from vm_init.sysfs import REAL, Host
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection
 
     from vm_init.verdict import Caller, Granted
 
-__all__ = ["REAL", "Host", "act", "explain", "holds", "intend", "memlock", "undo", "write"]
+__all__ = ["act", "explain", "holds", "intend", "memlock", "undo"]
 
 VFIO = "vfio-pci"
-HARMLESS = ("", VFIO, "pci-stub")  # what a group's other member may be driven by
-SYSFS_MAGIC = 0x62656572
-NETLINK_KOBJECT_UEVENT = 15
+BRIDGE = "0x06"
 SLACK = 1 << 30
-
-_address = re.compile(ADDRESS)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def memlock(memory: int) -> int:
@@ -52,10 +41,10 @@ def explain(user: str, memory: int, limit: int) -> str:
     needed = memlock(memory)
     if limit < 0 or limit >= needed:
         return ""
+    kib = -(-needed // 1024)
     return (
-        f"VFIO locks all of the guest's memory: {user} may lock {limit >> 10} KiB and needs"
-        f" {-(-needed // 1024)}; put '{user} - memlock {-(-needed // 1024)}' into"
-        " /etc/security/limits.d/vmman.conf and log in again"
+        f"VFIO locks all of the guest's memory: {user} may lock {limit >> 10} KiB and needs {kib}"
+        f" KiB; put '{user} - memlock {kib}' into /etc/security/limits.d/vmman.conf, log in again"
     )
 
 
@@ -105,7 +94,7 @@ def act(record: Record, caller: Caller, host: Host = REAL) -> Record:
         with sysfs.device(record.name, host) as fd:
             if sysfs.link(fd, "driver") != VFIO:
                 _bind(fd, record.name, host)
-        nodes.give(_node(record), caller.uid, host.nodes)
+        nodes.give(_node(record.number), caller.uid, host.nodes)
     except (OSError, InitError) as error:
         left = undo(record, host)
         raise InitError(f"{record.name}: {error}{left and '; ' + left}", 69) from None
@@ -117,7 +106,7 @@ def holds(record: Record, caller: Caller, host: Host = REAL) -> bool:
     try:
         with sysfs.device(record.name, host) as fd:
             bound = sysfs.link(fd, "driver") == VFIO and _group(fd, record.name) == record.number
-        return bound and _node_owner(record.number, host).st_uid == caller.uid
+        return bound and nodes.look(_node(record.number), host.nodes).st_uid == caller.uid
     except (OSError, InitError):
         return False
 
@@ -146,12 +135,12 @@ def _judge_free(fd: int, address: str, host: Host) -> None:
 
 
 def _judge_group(fd: int, address: str, granted: set[str]) -> None:
-    """Refuse when an endpoint of the group is neither granted nor without a driver's care."""
+    """Refuse when an endpoint of the group is not granted; bridges stay the host's."""
     others: list[str] = []
-    for member in sorted(set(os.listdir(_below(fd, "iommu_group/devices"))) - granted):
-        folder = os.open(_below(fd, f"iommu_group/devices/{member}"), os.O_RDONLY)
+    for member in sorted(set(os.listdir(sysfs.within(fd, "iommu_group/devices"))) - granted):
+        folder = os.open(sysfs.within(fd, f"iommu_group/devices/{member}"), os.O_RDONLY)
         try:
-            if not _text(folder, "class").startswith("0x06"):  # bridges stay the host's
+            if not _text(folder, "class").startswith(BRIDGE):
                 others.append(member)
         finally:
             os.close(folder)
@@ -171,14 +160,13 @@ def _bind(fd: int, address: str, host: Host) -> None:
 
 def _release(fd: int, address: str, former: str, host: Host) -> str:
     """Give the device to its former driver, if it is still as this module left it."""
-    override, driver = _text(fd, "driver_override"), sysfs.link(fd, "driver")
-    if override == VFIO:
-        sysfs.put(fd, "driver_override", "\n", host)
-    elif driver:
-        return ""  # nothing was done yet, or it has been undone, or root has taken it since
+    ours = _text(fd, "driver_override") == VFIO
     with sysfs.events() as events:
-        if driver == VFIO:
+        if ours and sysfs.link(fd, "driver") == VFIO:
             sysfs.put(fd, "driver/unbind", address, host)
+        # Last of what tells that it is ours: a kill before it is undone again.
+        if ours:
+            sysfs.put(fd, "driver_override", "\n", host)
         if former == "-" or sysfs.link(fd, "driver"):
             return ""
         sysfs.probe(address, host)
@@ -188,26 +176,29 @@ def _release(fd: int, address: str, former: str, host: Host) -> str:
 
 def _take_node(record: Record, former: str, host: Host) -> str:
     """Take the group's node back, unless a guest has it open: it would wait for the guest."""
-    path = _node(record)
+    path = _node(record.number)
     try:
         fd = nodes.pin(path, host.nodes)
     except InitError as error:
         return "" if error.status == os.EX_UNAVAILABLE else str(error)
     try:
-        mine = str(os.fstat(fd).st_uid) == record.target
-        left = nodes.restore(fd, record.target, former) if mine else ""
+        # By default the node is made anew with its group: root's own is left alone.
+        had = os.fstat(fd).st_uid
+        known = had or " " in record.former
+        left = nodes.restore(fd, record.target, former) if known else ""
     finally:
         os.close(fd)
-    if mine and not left and host.busy(host.nodes.dev + path.removeprefix("/dev")):
-        nodes.give(path, int(record.target), host.nodes)
-        return f"{record.name}: a guest is using it"
-    return left
+    if left or not host.busy(host.nodes.dev + path.removeprefix("/dev")):
+        return left
+    if had:
+        nodes.give(path, had, host.nodes)
+    return f"{record.name}: a guest is using it"
 
 
 def _former_node(group: int, caller: Caller, host: Host) -> str:
     """The owner of a group's node that is there already; empty when there is none yet."""
     try:
-        seen = _node_owner(group, host)
+        seen = nodes.look(_node(group), host.nodes)
     except InitError as error:
         if error.status == os.EX_UNAVAILABLE:
             return ""
@@ -217,22 +208,16 @@ def _former_node(group: int, caller: Caller, host: Host) -> str:
     return nodes.owner(seen) if seen.st_uid == 0 else ""
 
 
-def _node_owner(group: int, host: Host) -> os.stat_result:
-    fd = nodes.pin(f"/dev/vfio/{group}", host.nodes)
-    try:
-        return os.fstat(fd)
-    finally:
-        os.close(fd)
+def _node(group: int) -> str:
+    return f"/dev/vfio/{group}"
 
 
-def _node(record: Record) -> str:
-    return f"/dev/vfio/{record.number}"
+def _text(fd: int, name: str) -> str:
+    return sysfs.text(sysfs.within(fd, name))
 
 
 def _group(fd: int, address: str) -> int:
-    group = _link(fd, "iommu_group")
+    group = sysfs.link(fd, "iommu_group")
     if not group.isdecimal() or "noiommu" in _text(fd, "iommu_group/name"):
         raise InitError(f"{address}: no IOMMU keeps it apart from the host's memory")
     return int(group)
-
-

@@ -81,7 +81,7 @@ def _storage(address: str, sys: str, mounts: str, swaps: str) -> str:
 
 
 def _is_claimed(at: str) -> bool:
-    """Whether the kernel refuses an exclusive open: a ZFS or btrfs member has no other sign.
+    """Whether an exclusive open is refused: a ZFS or btrfs member has no other sign.
 
     Opening a block device to read wakes nothing but the disk.
     """
@@ -91,7 +91,7 @@ def _is_claimed(at: str) -> bool:
             os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC,
         )
     except OSError as error:
-        return error.errno == errno.EBUSY
+        return error.errno not in (errno.ENOENT, errno.ENOMEDIUM, errno.ENXIO)
     seen = os.fstat(fd)
     os.close(fd)
     named = f"{os.major(seen.st_rdev)}:{os.minor(seen.st_rdev)}"

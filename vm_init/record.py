@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Record"]
+__all__ = ["Record", "alias"]
 
 
 class Record(NamedTuple):
@@ -32,6 +32,7 @@ class Record(NamedTuple):
         target: the bridge or interface that it is joined to; empty for none.
         former: what was there before: a node's `uid:gid:mode`, a PCI device's driver.
         mac: a macvtap's Ethernet address.
+        tag: an interface's alias, as `alias` makes it: its mark in the kernel.
     """
 
     kind: str
@@ -42,8 +43,9 @@ class Record(NamedTuple):
     target: str = ""
     former: str = ""
     mac: str = ""
+    tag: str = ""
 
 
-def alias(record: Record, uid: int, vm: str) -> str:
-    """The tag by which an interface is known to be this record's, and no later one of its name."""
-    return f"vmman:{uid}:{vm}:{record.nonce}"
+def alias(nonce: str, uid: int, vm: str) -> str:
+    """The tag by which an interface is known to be a record's, and no later one of its name."""
+    return f"vmman:{uid}:{vm}:{nonce}"

@@ -34,7 +34,7 @@ __all__ = [
 MOST_BYTES = 16 * 1024
 MOST_REQUESTS = 64
 
-NAME = r"(?!(?:all|default)\Z)[A-Za-z][A-Za-z0-9_.-]{0,14}"
+NAME = r"(?!(?:all|default)(?![A-Za-z0-9_.-]))[A-Za-z][A-Za-z0-9_.-]{0,14}"
 NETWORK = r"[A-Za-z][A-Za-z0-9_.-]{0,47}"
 MAC = r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](?::[0-9a-f]{2}){5}"
 ADDRESS = r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"

@@ -23,10 +23,10 @@ KEPT = ("SUDO_UID", "SUDO_GID", "SUDO_USER", "DOAS_USER", "VMCONF_DIR")
 CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 # For as long as root's half runs; what ends it anyway (KILL, a bug's SEGV) the ledger survives.
-BLOCKED = frozenset(
-    getattr(signal, f"SIG{name}")
-    for name in "INT TERM HUP QUIT TSTP TTIN TTOU PIPE USR1 USR2 ALRM".split()
-)
+BLOCKED = {
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGALRM),
+    *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2),
+}
 
 NO_LIMIT = resource.RLIM_INFINITY
 MIB = 1 << 20
@@ -94,7 +94,7 @@ def _descriptors() -> None:
 
 def close_from(first: int) -> None:
     """Closes every descriptor from this number, also one above the limit of open files."""
-    if not (IS_LINUX and _system().syscall(SYS_CLOSE_RANGE, first, 0xFFFFFFFF, 0) == 0):
+    if not (IS_LINUX and _call("syscall", SYS_CLOSE_RANGE, first, 0xFFFFFFFF, 0) == 0):
         os.closerange(first, MIB if IS_LINUX else 2**31 - 1)  # FreeBSD's is one call
 
 
@@ -137,19 +137,17 @@ def _leave_cgroups() -> None:
     except OSError:
         return
     for controllers, path in places:
-        if path == "/" or controllers not in {"", "freezer"}:
-            continue
-        for root in (f"{CGROUPS}/freezer",) if controllers else (CGROUPS, f"{CGROUPS}/unified"):
-            try:
-                moved = os.open(f"{root}/cgroup.procs", os.O_WRONLY)
-            except OSError:
-                continue
-            try:
-                os.write(moved, b"0")
-            except OSError:
-                pass  # a container's own root may refuse processes
-            finally:
-                os.close(moved)
+        if path != "/" and controllers in {"", "freezer"}:
+            for root in (f"/{controllers}",) if controllers else ("", "/unified"):
+                _enter(f"{CGROUPS}{root}/cgroup.procs")
+
+
+def _enter(cgroup: str) -> None:
+    try:
+        with open(cgroup, "r+b", buffering=0) as moved:
+            moved.write(b"0")
+    except OSError:
+        pass  # not there; or a container's own root, which may refuse processes
 
 
 def _in_the_hosts_network() -> None:
@@ -180,7 +178,7 @@ def drop_capabilities() -> None:
     kept = {CAP_CHOWN, CAP_NET_ADMIN}
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     each = 0
-    while _system().prctl(PR_CAPBSET_READ, each, 0, 0, 0) >= 0:  # until the kernel knows no more
+    while _call("prctl", PR_CAPBSET_READ, each, 0, 0, 0) >= 0:  # until the kernel knows no more
         if each not in kept:
             prctl(PR_CAPBSET_DROP, each)
         each += 1
@@ -200,7 +198,7 @@ def capabilities(kept: Collection[int]) -> None:
     low, high = mask & 0xFFFFFFFF, mask >> 32
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    if _system().capset(header, sets) != 0:
+    if ctypes.CDLL(None).capset(header, sets) != 0:
         raise InitError("the kernel refused capset: root here lacks NET_ADMIN or CHOWN", LACKS)
 
 
@@ -210,16 +208,13 @@ def prctl(option: int, value: int) -> None:
     Raises:
         InitError: the kernel refused.
     """
-    if _system().prctl(option, value, 0, 0, 0) != 0:
+    if _call("prctl", option, value, 0, 0, 0) != 0:
         raise InitError(f"the kernel refused prctl {option}, {value}", LACKS)
 
 
-if TYPE_CHECKING:
+def _call(function: str, *arguments: int) -> int:
+    """A call of the C library's, which is loaded after the environment is clean."""
     import ctypes
 
-
-def _system() -> ctypes.CDLL:
-    """The C library; loaded after the environment is clean."""
-    import ctypes
-
-    return ctypes.CDLL(None)
+    called = getattr(ctypes.CDLL(None), function)
+    return int(called(*map(ctypes.c_ulong, arguments)))

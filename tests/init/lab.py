@@ -44,7 +44,7 @@ Defaults!VMMAN_INIT !setenv, use_pty
 TOOLS = ("ip", "nsenter", "setpriv", "sudo", "unshare", "useradd", "visudo")
 PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Arguments: an empty folder, the checkout, the prefix of its virtual environment, the interpreter's.
+# Arguments: an empty folder, the checkout, its virtual environment's prefix, the interpreter's.
 BUILD = """
 set -eu
 mount --make-rprivate /

@@ -1,0 +1,52 @@
+"""What lets ordinary users start vm-init as root: the text for sudo, and the rule for doas.
+
+`sudo vm-init` finds the link in PREFIX/bin. sudo compares the file behind it, by device and inode,
+with the one that its rule names, and starts it by the rule's path. sudo-rs and doas compare names:
+there, users write the whole path.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["HELPER", "doas", "sudoers"]
+
+HELPER = "/usr/local/libexec/vmman/vm-init"
+
+# A line break or a comma in either would be another rule.
+_group = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+_path = re.compile(r"(?:/[A-Za-z0-9_+-][A-Za-z0-9_.+-]*)+")
+
+SUDOERS = """\
+Cmnd_Alias VMMAN_INIT = {helper}
+Defaults!VMMAN_INIT  env_keep = "VMCONF_DIR", secure_path = "/usr/sbin:/usr/bin:/sbin:/bin", \
+!setenv, use_pty
+Defaults!VMMAN_INIT  umask = 0077, umask_override          # sudo only; drop this line for sudo-rs
+# optional, Linux: noexec  (LD_PRELOAD blocks exec in the helper; python starts, exec -> EACCES)
+%{group} ALL = (root:root) NOPASSWD: NOSETENV: VMMAN_INIT
+"""
+DOAS = "permit nopass setenv {{ VMCONF_DIR }} :{group} as root cmd {helper}\n"
+
+
+def sudoers(group: str = "vmusers", helper: str = HELPER) -> str:
+    """The file for /etc/sudoers.d/vmman.
+
+    Raises:
+        ValueError: the group or the path is none that may stand in it.
+    """
+    return SUDOERS.format(**_checked(group, helper))
+
+
+def doas(group: str = "vmusers", helper: str = HELPER) -> str:
+    """The line for doas.conf. There is never a `keepenv`: it would pass a forged SUDO_UID.
+
+    Raises:
+        ValueError: the group or the path is none that may stand in it.
+    """
+    return DOAS.format(**_checked(group, helper))
+
+
+def _checked(group: str, helper: str) -> dict[str, str]:
+    if not _group.fullmatch(group) or not _path.fullmatch(helper):
+        raise ValueError(f"{group!a}, {helper!a}: cannot stand in a rule")
+    return {"group": group, "helper": helper}

@@ -1,0 +1,63 @@
+"""Whether anybody but root could change what runs as root: the installation, path by path."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from vm_init.trusted import unsafe
+from vm_init.verdict import InitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["check", "faults"]
+
+LIB = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ETC = "/usr/local/etc" if sys.platform.startswith("freebsd") else "/etc"
+
+
+def check() -> None:
+    """Return when everything that root's half stands on is root's alone.
+
+    Raises:
+        InitError: status 78, with a line for each that is not.
+    """
+    found = faults()
+    if found:
+        raise InitError("\n".join(found), os.EX_CONFIG)
+
+
+def faults(lib: str = LIB, etc: str = ETC) -> list[str]:
+    """What is unsafe, a line each, of the interpreter, the library, the helper and its rules."""
+    prefix = os.path.dirname(os.path.dirname(lib))
+    needed = [
+        sys.executable,
+        *filter(os.path.exists, sys.path),
+        f"{prefix}/libexec/vmman/vm-init",
+        f"{etc}/vmman/policy.toml",
+        *_below(lib),
+    ]
+    optional = [f"{etc}/sudoers.d/vmman"]  # or doas
+    wanted = [*needed, *filter(os.path.lexists, optional)]
+    return [*_flags(), *filter(None, map(_fault, dict.fromkeys(wanted)))]
+
+
+def _flags() -> list[str]:
+    strict = sys.flags.isolated and sys.flags.no_site
+    return [] if strict else ["python was started without -IS: it trusts its environment"]
+
+
+def _fault(path: str) -> str:
+    try:
+        return unsafe(path)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+
+
+def _below(folder: str) -> Iterator[str]:
+    """A folder, and everything in it."""
+    yield folder
+    for at, folders, files in os.walk(folder):
+        yield from (os.path.join(at, name) for name in (*folders, *files))
