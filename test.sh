@@ -21,6 +21,8 @@ want qemu-utils have qemu-img
 want ovmf test -e /usr/share/OVMF/OVMF_CODE_4M.fd
 want make have make
 want iproute2 have ip
+want strace have strace
+want sudo have visudo
 want shellcheck have shellcheck
 want mandoc have mandoc
 
