@@ -1,6 +1,7 @@
 # make                                  gather the packages and their dependencies in build/stage
 # make install PREFIX=/usr/local        put them on this machine; DESTDIR=... for a packager
-# make uninstall PREFIX=/usr/local      take exactly that away again
+# make install GROUP=vmusers            as root: also the root helper, and who may start it by sudo
+# make uninstall PREFIX=/usr/local      take exactly that away again; the policy stays
 # make check | make bench               every test | every figure
 #
 # It runs under GNU make and under FreeBSD's.
@@ -8,16 +9,23 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 PYTHON ?= /usr/bin/python3
+GROUP ?= vmusers
 
 ROOT = $(DESTDIR)$(PREFIX)
 LIB = $(PREFIX)/lib/vmman
 STAGE = build/stage
+HELPER = $(PREFIX)/libexec/vmman/vm-init
+ETC != case $$(uname -s) in FreeBSD) echo /usr/local/etc;; *) echo /etc;; esac
+SUDOERS = $(DESTDIR)$(ETC)/sudoers.d/vmman
+# The root helper is the machine's: by root or for a packager, and never below a home.
+FOR_ALL = case '$(PREFIX)' in /usr|/usr/local|/opt/*) [ -n '$(DESTDIR)' ] || [ "$$(id -u)" -eq 0 ];; \
+    *) false;; esac
 SOURCES != find vm_spec vm_run vm_init vm_pull vm_list -name '*.py'
 # One line for each command: its name and its module.
 COMMANDS = sed -n 's/^\(vm-[a-z]*\) = "\(.*\):entry"$$/\1 \2/p' pyproject.toml
 
 # The programs in bench/; its other modules are theirs.
-BENCHES = start
+BENCHES = start init
 
 all: $(STAGE)/complete
 
@@ -46,16 +54,50 @@ install: paths all
 	for page in man/*.[1-8]; do [ -e "$$page" ] || continue; \
 	    folder='$(ROOT)'/share/man/man"$${page##*.}"; \
 	    mkdir -p "$$folder" && install -m 644 "$$page" "$$folder" || exit; done
+	@if $(FOR_ALL); then $(MAKE) helper; else \
+	    echo 'the commands are installed; the root helper is not: it needs root and PREFIX=/usr/local'; fi
+
+# The link is for `sudo vm-init`: sudo compares the file behind it with the one that its rule names.
+# Nothing may start the helper before every part of it is known to be root's alone.
+helper: paths
+	install -d -m 755 '$(ROOT)/bin' '$(ROOT)/libexec/vmman' '$(DESTDIR)$(ETC)/vmman'
+	rm -f '$(DESTDIR)$(HELPER)'
+	printf '%s\n' '#!$(PYTHON) -ISB' 'import sys' \
+	    'if not (sys.flags.isolated and sys.flags.no_site):' \
+	    "    sys.exit('vm-init: start the installed file itself')" \
+	    "sys.path.append('$(LIB)')" \
+	    'from vm_init.__main__ import entry' 'entry()' >'$(DESTDIR)$(HELPER)'
+	chmod 755 '$(DESTDIR)$(HELPER)'
+	ln -sf ../libexec/vmman/vm-init '$(ROOT)/bin/vm-init'
+	[ -e '$(DESTDIR)$(ETC)/vmman/policy.toml' ] || \
+	    install -m 644 etc/policy.toml '$(DESTDIR)$(ETC)/vmman/policy.toml'
+	[ "$$(uname -s)" = FreeBSD ] || { install -d -m 755 '$(DESTDIR)$(ETC)/tmpfiles.d' && \
+	    install -m 644 etc/tmpfiles.d/vmman.conf '$(DESTDIR)$(ETC)/tmpfiles.d/vmman.conf'; }
+	@[ -n '$(DESTDIR)' ] || '$(PYTHON)' -ISB -c 'import sys; sys.path.append("$(LIB)"); \
+	    from vm_init.selfcheck import faults; sys.exit("\n".join(faults()) or 0)' || \
+	    { echo 'unsafe: nobody gets vm-init by sudo' >&2; rm -f '$(SUDOERS)'; exit 78; }
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin"; command -v visudo >/dev/null || \
+	    { echo 'no visudo here: see etc/doas.conf'; exit 0; } && \
+	    { [ -d '$(DESTDIR)$(ETC)/sudoers.d' ] || install -d -m 750 '$(DESTDIR)$(ETC)/sudoers.d'; } && \
+	    rm -f '$(SUDOERS).new' && \
+	    '$(PYTHON)' -ISB -c 'import sys; sys.path.append("."); from vm_init.admission import sudoers; \
+	        sys.stdout.write(sudoers(*sys.argv[1:]))' '$(GROUP)' '$(HELPER)' >'$(SUDOERS).new' && \
+	    visudo -cqf '$(SUDOERS).new' && chmod 440 '$(SUDOERS).new' && \
+	    mv -f '$(SUDOERS).new' '$(SUDOERS)' || { rm -f '$(SUDOERS).new'; exit 78; }
 
 uninstall: paths
 	rm -rf '$(DESTDIR)$(LIB)'
 	$(COMMANDS) | while read -r command module; do rm -f '$(ROOT)'/bin/"$$command"; done
 	for page in man/*.[1-8]; do rm -f '$(ROOT)'/share/man/man"$${page##*.}/$${page##*/}"; done
+	if $(FOR_ALL); then rm -f '$(SUDOERS)' '$(DESTDIR)$(ETC)/tmpfiles.d/vmman.conf' '$(DESTDIR)$(HELPER)' && \
+	    { rmdir '$(ROOT)/libexec/vmman' 2>/dev/null || :; }; fi
 
 # Both are written into the launchers, so they must mean the same everywhere.
 paths:
 	@case '$(PREFIX)' in [!/]*|''|*[\'\\]*) echo 'PREFIX must be an absolute path' >&2; exit 64;; esac
 	@case '$(PYTHON)' in [!/]*|''|*[[:space:]]*) echo 'PYTHON must be an absolute path' >&2; exit 64;; esac
+	@shebang='#!$(PYTHON) -ISB'; [ $${#shebang} -lt 127 ] || \
+	    { echo 'PYTHON is too long for a first line' >&2; exit 64; }
 
 check:
 	./test.sh
@@ -63,4 +105,4 @@ check:
 bench:
 	for program in $(BENCHES); do .venv/bin/python -m bench."$$program" || exit; done
 
-.PHONY: all install uninstall paths check bench
+.PHONY: all install helper uninstall paths check bench

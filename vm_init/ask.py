@@ -20,7 +20,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from vm_init.request import MOST_BYTES, RequestError, parse, render
+from vm_init.request import MOST_BYTES, RequestError, Vm, parse, render
 from vm_init.start import IS_LINUX, capabilities, close_from, prctl
 from vm_init.verdict import InitError
 
@@ -166,7 +166,10 @@ def read(vm: str) -> tuple[Request, ...]:
     if not folder.startswith("/"):
         raise InitError(f"VMCONF_DIR must be an absolute path, and is {folder!a}", USAGE)
     try:
-        requests = wanted(library.load(library.find(vm_name(vm))), pci_address, os.path.realpath)
+        description = library.load(library.find(vm_name(vm)))
+        requests = wanted(description, pci_address, os.path.realpath)
+        if not IS_LINUX and description.machine.hypervisor != "qemu":
+            requests += (Vm(str(description.name)),)
         return parse(render(requests))
     except VmError as error:
         raise InitError(str(error), error.status) from None

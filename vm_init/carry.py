@@ -5,19 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_init.log import log
-from vm_init.request import Macvtap, Node, Pci, Tap
+from vm_init.request import Macvtap, Node, Pci, Tap, Vm
+from vm_init.start import IS_LINUX
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
     from vm_init.ledger import Ledger
     from vm_init.record import Record
     from vm_init.verdict import Caller, Granted
 
+    class Way(Protocol):
+        """What a module for a kind can do; vm_init.record has the contract."""
+
+        def act(self, record: Record, caller: Caller, /) -> Record:
+            """Does it."""
+            ...
+
+        def holds(self, record: Record, caller: Caller, /) -> bool:
+            """Whether it is as the record says."""
+            ...
+
+        def undo(self, record: Record, /) -> str:
+            """Takes it back."""
+            ...
+
+
 __all__ = ["give", "release"]
 
-KINDS = {Tap: "tap", Macvtap: "macvtap", Pci: "pci", Node: "node"}
+KINDS = {Tap: "tap", Macvtap: "macvtap", Pci: "pci", Node: "node", Vm: "vm"}
 
 
 def give(granted: Sequence[Granted], caller: Caller, ledger: Ledger) -> list[str]:
@@ -97,8 +115,11 @@ def _named(record: Record) -> str:
 
 
 def _intend(granted: Granted, caller: Caller, vm: str, together: list[str]) -> Record:
-    from vm_init import macvtaps, nodes, pci, taps
+    from vm_init import bsd, macvtaps, nodes, pci, taps
 
+    kind = KINDS[type(granted.request)]
+    if not IS_LINUX and kind in bsd.MODULES:
+        return bsd.intend(granted, caller, vm, kind)
     match granted.request:
         case Tap():
             return taps.intend(granted, caller, vm)
@@ -108,24 +129,27 @@ def _intend(granted: Granted, caller: Caller, vm: str, together: list[str]) -> R
             return pci.intend(granted, caller, vm, together)
         case Node():
             return nodes.intend(granted, caller, vm)
+        case Vm():
+            raise InitError(f"{granted.request.name}: a VM is made by root on FreeBSD only", 69)
+
+
+def _way(kind: str) -> Way:
+    """The module that gives and takes back things of a kind on this system."""
+    from vm_init import bsd, macvtaps, nodes, pci, taps
+
+    if not IS_LINUX and kind in bsd.MODULES:
+        return bsd
+    ways: dict[str, Way] = {"tap": taps, "macvtap": macvtaps, "pci": pci, "node": nodes, "vm": bsd}
+    return ways[kind]
 
 
 def _act(record: Record, caller: Caller) -> Record:
-    from vm_init import macvtaps, nodes, pci, taps
-
-    acts = {"tap": taps.act, "macvtap": macvtaps.act, "pci": pci.act, "node": nodes.act}
-    return acts[record.kind](record, caller)
+    return _way(record.kind).act(record, caller)
 
 
 def _holds(record: Record, caller: Caller) -> bool:
-    from vm_init import macvtaps, nodes, pci, taps
-
-    holds = {"tap": taps.holds, "macvtap": macvtaps.holds, "pci": pci.holds, "node": nodes.holds}
-    return record.done and holds[record.kind](record, caller)
+    return record.done and _way(record.kind).holds(record, caller)
 
 
 def _undo(record: Record) -> str:
-    from vm_init import macvtaps, nodes, pci, taps
-
-    undo = {"tap": taps.undo, "macvtap": macvtaps.undo, "pci": pci.undo, "node": nodes.undo}
-    return undo[record.kind](record)
+    return _way(record.kind).undo(record)

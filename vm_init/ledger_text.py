@@ -27,6 +27,7 @@ _FORMS = {
     "macvtap": (NAME, _NONCE, NAME, "", MAC),
     "node": (PATH, rf"({_NONCE})?", UID, _OWNER, ""),
     "pci": (ADDRESS, rf"({_NONCE})?", UID, _DRIVER, ""),
+    "vm": (VM, rf"({_NONCE})?", UID, "", ""),
 }
 _FILE = {
     "version": int,
@@ -100,7 +101,7 @@ def _record(given: Any, uid: int, vm: str) -> Record:
     most = (1 << 31) - 1 if marked else (1 << 63) - 1
     if record.tag != tag or not 0 <= record.number <= most:
         _bad(uid, vm)
-    if record.kind in ("node", "pci") and record.target != str(uid):
+    if record.kind in ("node", "pci", "vm") and record.target != str(uid):
         _bad(uid, vm)
     return record
 

@@ -36,6 +36,9 @@ NAMES = {
 }
 NO_ADDRESS = 1  # IN6_ADDR_GEN_MODE_NONE
 HEADER = struct.Struct("=IH10x")
+ATTRIBUTE = struct.Struct("=HH")
+# IFLA_ADDRESS, IFNAME, MTU, LINK, MASTER, LINKINFO, IFALIAS, CARRIER
+WANTED = {1, 3, 4, 5, 10, 18, 20, 33}
 MOST_BYTES = 1 << 20
 PATIENCE_S = 3.0
 
@@ -213,7 +216,7 @@ def _answers(message: Any, kind: int, flags: int) -> Iterator[Link]:
                 if part == NLMSG_DONE:
                     return
                 if part == NEWLINK:
-                    yield _link(type(message)(body))
+                    yield _link(type(message)(_wanted(body)))
 
 
 def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -228,25 +231,42 @@ def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
         data = data[max(HEADER.size, (length + 3) & ~3) :]
 
 
+def _wanted(body: bytes) -> bytes:
+    """The message without the attributes that nobody asks for: they are most of the decoding."""
+    kept, rest = body[:32], body[32:]
+    while len(rest) >= ATTRIBUTE.size:
+        length, kind = ATTRIBUTE.unpack_from(rest)
+        aligned = max(ATTRIBUTE.size, (length + 3) & ~3)
+        if kind & 0x3FFF in WANTED:
+            kept += rest[:aligned]
+        rest = rest[aligned:]
+    return len(kept).to_bytes(4, sys.byteorder) + kept[4:]
+
+
 def _link(message: Any) -> Link:
     message.decode()
+    kind = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
 
-    def told(*path: str, otherwise: Any = 0) -> Any:
-        value = message.get_nested(*path)
+    def told(name: str, otherwise: Any = 0) -> Any:
+        value = message.get_attr(name)
+        return otherwise if value is None else value
+
+    def data(name: str, otherwise: Any) -> Any:
+        value = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA", name)
         return otherwise if value is None else value
 
     return Link(
         number=message["index"],
-        name=told("IFLA_IFNAME", otherwise=""),
-        kind=told("IFLA_LINKINFO", "IFLA_INFO_KIND", otherwise=""),
-        alias=told("IFLA_IFALIAS", otherwise=""),
-        mac=told("IFLA_ADDRESS", otherwise=""),
+        name=told("IFLA_IFNAME", ""),
+        kind=kind,
+        alias=told("IFLA_IFALIAS", ""),
+        mac=told("IFLA_ADDRESS", ""),
         mtu=told("IFLA_MTU"),
         master=told("IFLA_MASTER"),
         parent=told("IFLA_LINK"),
         up=bool(message["flags"] & IFF_UP),
         carrier=bool(told("IFLA_CARRIER")),
         loopback=bool(message["flags"] & IFF_LOOPBACK),
-        owner=told("IFLA_LINKINFO", "IFLA_INFO_DATA", "IFLA_TUN_OWNER", otherwise=-1),
-        mode=told("IFLA_LINKINFO", "IFLA_INFO_DATA", "IFLA_MACVTAP_MODE", otherwise=""),
+        owner=data("IFLA_TUN_OWNER", -1) if kind == "tun" else -1,
+        mode=data("IFLA_MACVTAP_MODE", "") if kind == "macvtap" else "",
     )

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from vm_init import trusted
-from vm_init.request import Macvtap, Node, Pci, RequestError, Tap, parse, render
+from vm_init.request import Macvtap, Node, Pci, RequestError, Tap, Vm, parse, render
 from vm_init.rules import DEFAULTS, NOBODY, Network, Policy, Rule, read
 from vm_init.verdict import Granted, Refused
 
@@ -156,6 +156,8 @@ def _demands(request: Request) -> tuple[tuple[str, str], ...]:
             return (("pci", address),)
         case Node(path):
             return (("nodes", path),)
+        case Vm(name):
+            return (("vms", name),)
 
 
 def _place(request: Request, policy: Policy) -> tuple[str, str]:
@@ -219,7 +221,7 @@ def _covers(rule: Rule, key: str, value: str, caller: Caller) -> bool:
     match key:
         case "unbridged":
             return rule.unbridged
-        case "interfaces":
+        case "interfaces" | "vms":
             name = re.sub(r"[*?[]", r"[\g<0>]", caller.name)
             return any(fnmatchcase(value, text.replace("%u", name)) for text in texts)
         case "macs":

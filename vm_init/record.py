@@ -24,7 +24,7 @@ class Record(NamedTuple):
     """One thing that was given, or is about to be.
 
     Attributes:
-        kind: tap, macvtap, node or pci.
+        kind: tap, macvtap, node, pci or vm.
         name: the interface, the node's path, or the PCI address.
         done: whether `act` has ended.
         nonce: 16 hex digits made for this record; part of an interface's alias.

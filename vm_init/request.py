@@ -7,6 +7,7 @@
     macvtap NAME network NETWORK mac ADDRESS
     pci ADDRESS
     node PATH
+    vm NAME
     end COUNT
 
 Each line ends in one newline, fields are parted by one space, and every field has one form. It is
@@ -27,6 +28,7 @@ __all__ = [
     "Request",
     "RequestError",
     "Tap",
+    "Vm",
     "parse",
     "render",
 ]
@@ -38,6 +40,7 @@ NAME = r"(?!(?:all|default)(?![A-Za-z0-9_.-]))[A-Za-z][A-Za-z0-9_.-]{0,14}"
 NETWORK = r"[A-Za-z][A-Za-z0-9_.-]{0,47}"
 MAC = r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](?::[0-9a-f]{2}){5}"
 ADDRESS = r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
+VM = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 PATH = r"/dev(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.:-]{1,64}){1,6}"
 
 
@@ -95,7 +98,17 @@ class Node(NamedTuple):
     path: str
 
 
-Request = Tap | Macvtap | Pci | Node
+class Vm(NamedTuple):
+    """The virtual machine itself, made by root and handed over: FreeBSD only.
+
+    Attributes:
+        name: what the kernel calls it.
+    """
+
+    name: str
+
+
+Request = Tap | Macvtap | Pci | Node | Vm
 
 _FORMS = (
     (re.compile(rf"tap ({NAME}) bridge ({NAME}|-)"), lambda m: Tap(m[1], bridge=m[2])),
@@ -107,6 +120,7 @@ _FORMS = (
     ),
     (re.compile(rf"pci ({ADDRESS})"), lambda m: Pci(m[1])),
     (re.compile(rf"node ({PATH})"), lambda m: Node(m[1])),
+    (re.compile(rf"vm ({VM})"), lambda m: Vm(m[1])),
 )
 
 
@@ -158,3 +172,5 @@ def _line(request: Request) -> str:
             return f"pci {address}"
         case Node(path):
             return f"node {path}"
+        case Vm(name):
+            return f"vm {name}"

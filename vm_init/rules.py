@@ -38,6 +38,7 @@ _GRANTED: _Forms = {
     "macs": (re.compile(rf"(?:{_OCTET}:){{0,5}}\*|(?:{_OCTET}:){{5}}{_OCTET}"), '"52:54:*"'),
     "pci": (re.compile(_PINNED), 'an address and what is there, "0000:01:00.0 10de:1b80"'),
     "nodes": (re.compile(rf"(?!/dev/\*){_GLOB}"), '"/dev/input/event*"'),
+    "vms": (re.compile("(?:%u|[A-Za-z0-9_.*-]){1,64}"), '"%u-*" or "*"'),
 }
 _DENIED: _Forms = _GRANTED | {
     "interfaces": (re.compile("(?:%u|[A-Za-z0-9_.*-]){1,32}"), '"eth*" or "*"'),

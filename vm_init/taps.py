@@ -173,7 +173,8 @@ def _join(record: Record, number: int) -> None:
     """Tag the tap, give it an address above every other, join it, switch it on."""
     mac = bytes([0xFE, *bytes.fromhex(record.nonce)[:5]]).hex(":")
     netlink.change(number, {"alias": record.tag, "mac": mac, "quiet": True})
+    last: netlink.Change = {"up": True}
     if record.target:
         bridge = _bridge(record.target)
-        netlink.change(number, {"mtu": bridge.mtu, "master": bridge.number})
-    netlink.change(number, {"up": True})
+        last = {"mtu": bridge.mtu, "master": bridge.number, "up": True}
+    netlink.change(number, last)

@@ -1,0 +1,743 @@
+"""vm-policy.toml(5): what is understood, what is allowed, and what is said of the rest.
+
+`test_threat_NN_...` is row NN of threats.md, part 2.
+"""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vm_init import policy as policies
+from vm_init import rules
+from vm_init.policy import FILE, Policy, judge, judge_all, public
+from vm_init.request import Macvtap, Node, Pci, Request, Tap, parse, render
+from vm_init.verdict import Caller, Granted, InitError, Refused
+from vm_spec import Context, loads, select
+
+CHECKOUT = Path(__file__).parent.parent.parent
+SAMPLE = CHECKOUT / "etc" / "policy.toml"
+PAGE = CHECKOUT / "man" / "vm-policy.toml.5"
+
+ALICE = Caller(1000, 1000, "alice", (1000, 2000), ("alice", "vm"), "/home/alice")
+BOB = Caller(1001, 1001, "bob", (1001,), ("bob",), "/home/bob")
+NOTHING = Policy(FILE, found=False)
+
+
+def read(text: str) -> Policy:
+    return rules.read(text.encode(), FILE)
+
+
+def granting(lines: str, who: str = '"alice"') -> Policy:
+    return read(f"[[grant]]\nwho = [{who}]\n{lines}\n")
+
+
+def verdict(request: Request, policy: Policy, caller: Caller = ALICE, total: int = 1) -> bool:
+    return isinstance(judge(caller, request, policy, total), Granted)
+
+
+def why(request: Request, policy: Policy, caller: Caller = ALICE, total: int = 1) -> str:
+    refused = judge(caller, request, policy, total)
+    assert isinstance(refused, Refused)
+    return refused.why
+
+
+def refusal(text: str | bytes) -> str:
+    """What is said of a policy that is not understood."""
+    with pytest.raises(InitError) as told:
+        rules.read(text.encode() if isinstance(text, str) else text, FILE)
+    assert told.value.status == 78
+    assert all(line.startswith(FILE) for line in str(told.value).split("\n"))
+    return str(told.value)
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+HALF = "[[grant]]\nwho = ['*']\n"
+
+BAD = [
+    ("grants = 1", "'grants': is not a known key: grant, deny, networks"),
+    ("grant = 1", "grant: must be tables, [[grant]]"),
+    ("[grant]\nwho = ['*']", "grant: must be tables, [[grant]]"),
+    ("grant = [1]", "grant: must be tables"),
+    ("deny = 'x'", "deny: must be tables"),
+    ("[[grant]]\nbridges = ['br0']", "grant 1.who: must say who"),
+    ("[[grant]]\nwho = []", "grant 1.who: must say who"),
+    ("[[grant]]\nwho = 'alice'", "grant 1.who: must be a list, each of it"),
+    (f"{HALF}bridge = ['br0']", "grant 1.'bridge': is not a known key: who, bridges,"),
+    (f"{HALF}bridges = 'br0'", "grant 1.bridges: must be a list, each of it a bridge's whole name"),
+    (f"{HALF}bridges = ['br0', 1]", "grant 1.bridges: must be a list"),
+    (f"{HALF}bridges = ['br*']", "grant 1.bridges: must be a list"),
+    (f"{HALF}bridges = ['br0 ']", "grant 1.bridges: must be a list"),
+    (f"{HALF}host-interfaces = ['']", "grant 1.host-interfaces: must be a list"),
+    (f"{HALF}networks = ['lab']", "grant 1.networks: there is no [networks.lab]"),
+    (f"{HALF}interfaces = ['*']", "grant 1.interfaces: must be a list"),
+    (f"{HALF}interfaces = ['vm[0-9]']", "grant 1.interfaces: must be a list"),
+    (f"{HALF}interfaces = ['vm%d']", "grant 1.interfaces: must be a list"),
+    (f"{HALF}macs = ['52:']", "grant 1.macs: must be a list"),
+    (f"{HALF}macs = ['52:AB:*']", "grant 1.macs: must be a list"),
+    (f"{HALF}macs = ['52:54']", "grant 1.macs: must be a list"),
+    (f"{HALF}macs = ['5*:54:*']", "grant 1.macs: must be a list"),
+    (f"{HALF}most-interfaces = '4'", "grant 1.most-interfaces: must be a whole number"),
+    (f"{HALF}most-interfaces = true", "grant 1.most-interfaces: must be a whole number"),
+    (f"{HALF}most-interfaces = -1", "grant 1.most-interfaces: must be a whole number"),
+    (f"{HALF}most-interfaces = nan", "grant 1.most-interfaces: must be a whole number"),
+    (f"{HALF}unbridged = 1", "grant 1.unbridged: must be true or false"),
+    (f"{HALF}pci = ['0000:01:00.0']", "grant 1.pci: must be a list, each of it an address and"),
+    (f"{HALF}pci = ['01:00.0 10de:1b80']", "grant 1.pci: must be a list"),
+    (f"{HALF}pci = ['0000:01:00.0 10DE:1b80']", "grant 1.pci: must be a list"),
+    (
+        f"{HALF}pci = ['0000:01:00.0 10de:1b80', '0000:01:00.0 10de:1b81']",
+        "grant 1.pci: 0000:01:00.0 is pinned to 10de:1b80 too",
+    ),
+    (f"{HALF}nodes = ['/dev/*']", "grant 1.nodes: must be a list"),
+    (f"{HALF}nodes = ['/dev/**/x']", "grant 1.nodes: must be a list"),
+    (f"{HALF}nodes = ['/dev/input/../sda']", "grant 1.nodes: must be a list"),
+    (f"{HALF}nodes = ['/dev//input']", "grant 1.nodes: must be a list"),
+    (f"{HALF}nodes = ['/etc/shadow']", "grant 1.nodes: must be a list"),
+    (f"{HALF}nodes = ['/dev/input/event[0-9]']", "grant 1.nodes: must be a list"),
+    ("[[deny]]\nwho = ['*']\nbridges = []", "deny 1.bridges: denies nothing"),
+    ("[[deny]]\nwho = ['*']\nunbridged = false", "deny 1.unbridged: denies nothing"),
+    ("[[deny]]\nwho = ['*']\nmost-interfaces = 1", "deny 1.'most-interfaces': is not a known key"),
+    ("[[deny]]\nwho = ['*']\npci = ['0000:01:00.0 10de:1b80']", "deny 1.pci: must be a list"),
+    ("networks = 1", "networks: must be tables"),
+    ("[networks.lab]", "networks.lab: must be a name with bridge"),
+    ("[networks]\nlab = 'br0'", "networks.lab: must be a name with bridge"),
+    ("[networks.'a b']\nbridge = 'br0'", "networks.'a b': must be a name"),
+    ("[networks.lab]\nbridge = 1", "networks.lab.'bridge': must be a whole name"),
+    ("[networks.lab]\nbrigde = 'br0'", "networks.lab.'brigde': is not a known key: bridge, host"),
+    ("who = [", "is not TOML"),
+    ("a = 1" + "0" * 5000, "is not TOML"),
+    ("x = " + 30_000 * "[", "is not TOML"),
+    (b"\xff\xfe", "is not TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), BAD, ids=range(len(BAD)))
+def test_threat_65_what_is_not_understood_ends_the_run(text: str | bytes, said: str) -> None:
+    assert said in refusal(text)
+
+
+@pytest.mark.parametrize(
+    "who",
+    ["", "@", "*alice", "@*", "@@vm", "al ice ", " alice", "a,b", "a:b", "a\\nb", "#", "#1x", "-a"],
+)
+def test_threat_65_a_misspelt_who_is_no_rule_for_nobody(who: str) -> None:
+    assert "grant 1.who" in refusal(f'[[grant]]\nwho = ["{who}"]')
+
+
+def test_threat_65_everything_wrong_is_told_at_once() -> None:
+    told = refusal("[[grant]]\nbridge = 1\nmacs = 1\n[[deny]]\nwho = [1]\n")
+    assert re.findall(r": (\w+ 1\.[^:]*): ", told) == [
+        "grant 1.'bridge'",
+        "grant 1.macs",
+        "grant 1.who",
+        "deny 1.who",
+        "deny 1.who",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "\n# nothing\n"])
+def test_threat_65_an_empty_policy_refuses(text: str) -> None:
+    assert not any(verdict(request, read(text)) for request in ASKED)
+
+
+def test_threat_65_a_missing_policy_refuses_and_is_named() -> None:
+    missing = policies.load("/etc/vmman-is-not-here/policy.toml")
+    assert not missing.found
+    assert "/etc/vmman-is-not-here/policy.toml is not there" in why(ASKED[0], missing)
+    assert not any(verdict(request, missing) for request in ASKED)
+
+
+@given(st.binary(max_size=300))
+def test_threat_65_any_bytes_are_a_policy_or_a_refusal(data: bytes) -> None:
+    try:
+        rules.read(data, FILE)
+    except InitError as error:
+        assert error.status == 78
+
+
+KEYS = [*rules.read(b"", FILE)._fields, "who", "bridges", "nodes", "pci", "macs", "interfaces"]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from(["*", "alice", "br0", "vm*", "/dev/kvm", "0000:01:00.0 10de:1b80"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["grant", "deny", "networks", "x"]), VALUES))
+def test_threat_65_any_shape_is_a_policy_or_a_refusal(tree: dict[str, Any]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tomllib, "loads", lambda _text: tree)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+        try:
+            rules.read(b"", FILE)
+        except InitError as error:
+            assert error.status == 78
+
+
+def commented() -> str:
+    """The sample with everything switched on that it shows: `# ` is prose."""
+    return re.sub(r"(?m)^#(?! )", "", SAMPLE.read_text())
+
+
+def test_the_sample_grants_nothing_as_installed() -> None:
+    sample = read(SAMPLE.read_text())
+    assert (sample.grants, sample.denies, dict(sample.networks)) == ((), (), {})
+
+
+def test_the_sample_shows_each_key() -> None:
+    assert read(commented()).networks["lab"] == ("br0", "eno3")
+    shown = tomllib.loads(commented())["grant"][0]
+    known = re.search(r"known key: (.*)", refusal("[[grant]]\nwho = ['*']\nx = 1"))
+    assert known
+    assert list(shown) != []
+    assert set(shown) == set(known[1].split(", "))
+
+
+def test_the_sample_tells_the_defaults() -> None:
+    bare, shown = granting(""), tomllib.loads(commented())["grant"][0]
+    told = re.findall(r"(?m)^#([a-z-]+) = .* # default: (.*)$", SAMPLE.read_text())
+    assert {key for key, _ in told} == set(shown) - {"who", "interfaces"}
+    rule = bare.grants[0]
+    for key, default in told:
+        value = {"most-interfaces": rule.most, "unbridged": rule.unbridged}.get(
+            key, list(rule.lists.get(key, ()))
+        )
+        assert tomllib.loads(f"x = {default}")["x"] == value == shown[key]
+
+
+def examples() -> list[str]:
+    blocks = re.findall(r"^\.Bd -literal.*\n((?:.*\n)*?)\.Ed$", PAGE.read_text(), re.MULTILINE)
+    return [block for block in blocks if block.startswith("# example\n")]
+
+
+def test_the_page_has_examples() -> None:
+    assert len(examples()) == 4
+
+
+@pytest.mark.parametrize("example", examples(), ids=range(len(examples())))
+def test_each_example_of_the_page_is_a_policy(example: str) -> None:
+    assert read(example).grants
+
+
+def test_each_key_is_in_the_page() -> None:
+    shown = set(re.findall(r"^\.It Va (\S+)$", PAGE.read_text(), re.MULTILINE))
+    assert shown == {*tomllib.loads(commented())["grant"][0], "bridge", "host-interface"}
+
+
+# --- grants --------------------------------------------------------------------------------------
+
+TAP = Tap("vm0123abcd", bridge="br0")
+LOOSE = Tap("vm0123abcd", bridge="-")
+NET = Tap("vm0123abcd", network="lab")
+MACVTAP = Macvtap("vm0123abcd", "eno3", "52:54:00:12:34:56")
+MACNET = Macvtap("vm0123abcd", "", "52:54:00:12:34:56", "lab")
+PCI = Pci("0000:01:00.0")
+NODE = Node("/dev/input/event3")
+ASKED: tuple[Request, ...] = (TAP, LOOSE, NET, MACVTAP, MACNET, PCI, NODE)
+
+ALL = """
+bridges = ["br0"]
+host-interfaces = ["eno3"]
+networks = ["lab"]
+unbridged = true
+pci = ["0000:01:00.0 10de:1b80"]
+nodes = ["/dev/input/event*"]
+"""
+LAB = '\n[networks.lab]\nbridge = "br1"\nhost-interface = "eno4"\n'
+OPEN = granting(ALL + LAB)
+
+GRANTED = [
+    (TAP, "policy.toml: grant 1 (bridges)", "br0", ""),
+    (LOOSE, "policy.toml: grant 1 (unbridged)", "", ""),
+    (NET, "policy.toml: grant 1 (networks)", "br1", ""),
+    (MACVTAP, "policy.toml: grant 1 (host-interfaces)", "eno3", ""),
+    (MACNET, "policy.toml: grant 1 (networks)", "eno4", ""),
+    (PCI, "policy.toml: grant 1 (pci)", "", "10de:1b80"),
+    (NODE, "policy.toml: grant 1 (nodes)", "", ""),
+]
+
+
+@pytest.mark.parametrize(("request_", "line", "target", "pinned"), GRANTED)
+def test_a_grant_allows_and_says_which_and_where(
+    request_: Request, line: str, target: str, pinned: str
+) -> None:
+    assert judge(ALICE, request_, OPEN) == Granted(request_, line, target, pinned)
+
+
+@pytest.mark.parametrize("request_", ASKED)
+def test_no_rule_for_the_caller_refuses(request_: Request) -> None:
+    assert not verdict(request_, OPEN, BOB)
+    assert not verdict(request_, NOTHING)
+
+
+@pytest.mark.parametrize("request_", ASKED)
+def test_what_a_refusal_says_would_allow_it_does(request_: Request) -> None:
+    """The text for the admin is TOML but for what only the host knows."""
+    said = why(request_, granting("", who='"bob"') if request_ != NET else read(LAB), ALICE)
+    rule = said[said.index("[[grant]]") :].replace("VENDOR:DEVICE", "10de:1b80")
+    rule = re.sub(r'networks\.lab\.\S+ = "\.\.\."', "", rule)
+    text = re.sub(r"(\]\]|[]\"e]) (?=[a-z-]+ =)", r"\1\n", rule)
+    assert verdict(request_, read(text + LAB))
+
+
+def test_a_refusal_tells_the_admin_what_the_nearest_grant_lacks() -> None:
+    policy = granting('bridges = ["br0"]\n[[grant]]\nwho = ["alice"]\n')
+    named = Tap("web", bridge="br0")
+    assert why(named, policy) == (
+        "alice (uid 1000) may not have tap web bridge br0: "
+        f'grant 1 of {FILE} would allow it with: interfaces = ["web"]'
+    )
+
+
+def test_one_grant_must_allow_all_of_a_request() -> None:
+    halves = granting('bridges = ["br0"]\n[[grant]]\nwho = ["alice"]\ninterfaces = ["web"]')
+    assert not verdict(Tap("web", bridge="br0"), halves)
+
+
+@pytest.mark.parametrize(
+    ("who", "alice", "bob"),
+    [
+        ('"alice"', True, False),
+        ('"*"', True, True),
+        ('"@vm"', True, False),
+        ('"@bob"', False, True),
+        ('"vm"', False, False),
+        ('"@alic"', False, False),
+        ('"Alice"', False, False),
+        ('"#1000"', True, False),
+        ('"@#2000"', True, False),
+        ('"#2000"', False, False),
+        ('"#100"', False, False),
+    ],
+)
+def test_who_is_a_user_a_group_or_everybody(who: str, alice: bool, bob: bool) -> None:
+    policy = granting('bridges = ["br0"]', who)
+    assert verdict(TAP, policy, ALICE) is alice
+    assert verdict(TAP, policy, BOB) is bob
+
+
+@pytest.mark.parametrize("name", ["@vm", "#1000", "@#2000", "*"])
+def test_a_name_from_the_database_is_no_other_kind_of_name(name: str) -> None:
+    odd = Caller(3000, 3000, name, (3000,), (name, "#2000"), "/")
+    policy = granting('bridges = ["br0"]', '"@vm", "#1000", "@#2000"')
+    assert not verdict(TAP, policy, odd)
+
+
+def test_root_is_given_nothing() -> None:
+    root = Caller(0, 0, "root", (0,), ("root",), "/root")
+    assert not any(verdict(request, granting(ALL + LAB, '"*"'), root) for request in ASKED)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "name", "allowed"),
+    [
+        ("'vm*'", "vm", True),
+        ("'vm*'", "vmx", True),
+        ("'vm*'", "xvm", False),
+        ("'vm*'", "VM0", False),
+        ("'%u-*'", "alice-web", True),
+        ("'%u-*'", "alice", False),
+        ("'%u-*'", "bob-web", False),
+        ("'%u-*'", "alice2-web", False),
+        ("'a.b'", "axb", False),
+        ("'l*'", "lo", False),
+        ("'l*'", "lo0", False),
+        ("'l*'", "lot", True),
+    ],
+)
+def test_names_of_interfaces_are_patterns(patterns: str, name: str, allowed: bool) -> None:
+    policy = granting(f"bridges = ['br0']\ninterfaces = [{patterns}]")
+    assert verdict(Tap(name, bridge="br0"), policy) is allowed
+
+
+@pytest.mark.parametrize("user", ["*", "[a-z]*", "a*", "?"])
+def test_a_users_name_is_never_a_pattern(user: str) -> None:
+    odd = Caller(1000, 1000, user, (1000,), (), "/")
+    policy = granting("bridges = ['br0']\ninterfaces = ['%u-*']", '"#1000"')
+    assert not verdict(Tap("alice-web", bridge="br0"), policy, odd)
+
+
+@pytest.mark.parametrize("name", ["vm0", "vm0123abc", "vm0123abcde", "vm0123ABCD", "tap0", "web"])
+def test_without_a_pattern_only_made_names_are_given(name: str) -> None:
+    assert not verdict(Tap(name, bridge="br0"), OPEN)
+
+
+def test_the_made_name_and_address_are_given_without_a_pattern() -> None:
+    text = '[net.lan]\nhost-interface = "eno3"\n'
+    machine = select(loads(text, Context(name="web", user="alice", home="/")), "default")
+    card: Any = machine.emulations[0]
+    assert verdict(Macvtap(card.name, "eno3", card.mac), OPEN)
+
+
+@pytest.mark.parametrize(("total", "allowed"), [(1, True), (2, True), (3, False), (64, False)])
+def test_threat_63_the_quota_is_of_all_that_a_user_holds(total: int, allowed: bool) -> None:
+    policy = granting('bridges = ["br0"]\nmost-interfaces = 2')
+    assert verdict(TAP, policy, total=total) is allowed
+    if not allowed:
+        assert f"most-interfaces = {total}" in why(TAP, policy, total=total)
+
+
+def test_threat_63_a_frame_that_goes_over_the_quota_is_refused_whole() -> None:
+    policy = granting('bridges = ["br0"]\ninterfaces = ["vm*"]\nmost-interfaces = 2')
+    frame = tuple(Tap(f"vm{number}", bridge="br0") for number in range(2))
+    assert all(isinstance(one, Granted) for one in judge_all(ALICE, frame, policy))
+    assert all(isinstance(one, Refused) for one in judge_all(ALICE, frame, policy, {"other"}))
+    again = judge_all(ALICE, frame, policy, {"vm0", "vm1"})  # a second run asks for its own
+    assert all(isinstance(one, Granted) for one in again)
+
+
+def test_the_quota_is_not_of_nodes() -> None:
+    policy = granting('nodes = ["/dev/kvm"]\nmost-interfaces = 0')
+    assert verdict(Node("/dev/kvm"), policy, total=9)
+
+
+# --- denials -------------------------------------------------------------------------------------
+
+EVERY = granting(ALL + '[[grant]]\nwho = ["*"]' + ALL + LAB)
+
+DENIES = [
+    ("", {*ASKED}),
+    ('bridges = ["br0"]', {TAP}),
+    ('bridges = ["br1"]', {NET}),
+    ('networks = ["lab"]', {NET, MACNET}),
+    ('host-interfaces = ["eno3"]', {MACVTAP}),
+    ('host-interfaces = ["eno4"]', {MACNET}),
+    ("unbridged = true", {LOOSE}),
+    ('interfaces = ["vm01*"]', {TAP, LOOSE, NET, MACVTAP, MACNET}),
+    ('interfaces = ["web"]', set[Request]()),
+    ('macs = ["*:54:*"]', {MACVTAP, MACNET}),
+    ('pci = ["0000:01:00.0"]', {PCI}),
+    ('nodes = ["/dev/*/*"]', {NODE}),
+    ('nodes = ["/dev/*"]', set[Request]()),
+]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("lines", "denied"), DENIES)
+def test_threat_65_a_deny_wins_wherever_it_stands(
+    lines: str, denied: set[Request], first: bool
+) -> None:
+    deny, grant = f'[[deny]]\nwho = ["@vm"]\n{lines}\n', f'[[grant]]\nwho = ["*"]\n{ALL}'
+    policy = read((deny + grant if first else grant + deny) + LAB)
+    assert {request for request in ASKED if not verdict(request, policy)} == denied
+    assert all(verdict(request, policy, BOB) for request in ASKED)
+    assert all("deny 1 of " in why(request, policy) for request in denied)
+
+
+def test_a_denied_network_denies_its_bridge_by_every_name() -> None:
+    deny = '[[deny]]\nwho = ["*"]\nnetworks = ["lab"]\n'
+    too = '[networks.too]\nbridge = "br1"\n'
+    grant = '[[grant]]\nwho = ["*"]\nbridges = ["br1"]\nnetworks = ["too"]\n'
+    policy = read(grant + deny + LAB + too)
+    assert "deny 1" in why(Tap("vm0123abcd", bridge="br1"), policy)
+    assert "deny 1" in why(Tap("vm0123abcd", network="too"), policy)
+
+
+NEVER = re.findall(
+    r"\S+",
+    """
+    mem kmem port kmsg nvram cpu/0/msr cpu/microcode msr0 sda sda1 hda vda vda1 xvda nvme0
+    nvme0n1 dm-0 mapper/root mapper/control loop0 loop-control md0 md/root sr0 sg0 st0 nst0
+    bsg/0:0:0:0 zram0 nbd0 mmcblk0 mtd0 raw/raw1 disk/by-id/x block/8:0 char/1:1 ada0 da0p1
+    cd0 nda0 nvd0 vtbd0 pass0 gpt/root gptid/x diskid/x ufs/x label/x tty tty0 ttyS0 ttyUSB0
+    ttyv0 console ptmx pts/0 pty0 vcs1 vcsa uinput uhid input/uinput watchdog watchdog0 mei0
+    tpm0 tpmrm0 ipmi0 rtc0 i2c-0 gpiochip0 fuse cuse bpf bpf0 devctl2 dtrace/dtrace
+    userfaultfd usbmon0 uio0 vfio/vfio vfio/12 vfio/devices/vfio0 iommu net/tun tap0 tap12
+    tun0 vmnet0 vmm/web vmm.io/web vmmctl null zero full random urandom shm/x mqueue/x
+    hugepages/x fd/0 stdin stdout stderr core log
+    """,
+)
+FINE = re.findall(
+    r"\S+",
+    """
+    kvm input/event0 dri/renderD128 bus/usb/001/002 hidraw0 snd/pcmC0D0p video0 vhost-net
+    nmdm_web_A zvol/tank/vm/web ppi0 v4l/x
+    """,
+)
+
+
+@pytest.mark.parametrize("path", NEVER)
+def test_threat_61_no_policy_gives_what_belongs_to_the_host(path: str) -> None:
+    name, *rest = path.split("/")
+    parts = [name[0] + "*", *("*" for _ in rest)]
+    policy = granting(f'nodes = ["/dev/{path}", "/dev/{"/".join(parts)}"]')
+    assert "no policy can allow it" in why(Node(f"/dev/{path}"), policy)
+
+
+@pytest.mark.parametrize("path", FINE)
+def test_threat_61_what_guests_use_can_be_given(path: str) -> None:
+    assert verdict(Node(f"/dev/{path}"), granting(f'nodes = ["/dev/{path}"]'))
+
+
+# --- the rows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("granted", "asked"),
+    [("br10", "br1"), ("br1", "br10"), ("br0", "BR0"), ("br0", "br0 "), ("br0", "br0\n")],
+)
+def test_threat_41_a_bridge_is_its_whole_name(granted: str, asked: str) -> None:
+    policy = granting(f'bridges = ["{granted}"]')
+    assert not verdict(Tap("vm0123abcd", bridge=asked), policy)
+    assert verdict(Tap("vm0123abcd", bridge=granted), policy)
+
+
+WATCHED = """
+import sys
+from vm_init.policy import judge, public
+from vm_init.rules import read
+from vm_init.request import Tap
+from vm_init.verdict import Caller
+policy = read(b'[[grant]]\\nwho = ["*"]\\nbridges = ["br0"]', "/x")
+alice = Caller(1000, 1000, "alice", (), (), "/")
+seen = []
+requests = [Tap("vm0123abcd", bridge=name) for name in ("br0", "br1", "lo")]
+verdicts = [judge(alice, request, policy) for request in requests]  # compiles its patterns
+sys.addaudithook(lambda event, _: seen.append(event))
+verdicts = [judge(alice, request, policy) for request in requests]
+told = [public(verdict, alice) for verdict in verdicts[1:]]
+assert not seen, seen
+"""
+
+
+def test_threat_41_a_verdict_asks_nothing_of_the_host() -> None:
+    """Python tells an audit hook of every file, socket and program."""
+    subprocess.run([sys.executable, "-c", WATCHED], cwd=CHECKOUT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "mac",
+    [
+        "53:54:00:12:34:56",
+        "02:54:00:12:34:56",
+        "00:00:00:00:00:00",
+        "52:54:00:12:34",
+        "52:54:00:12:34:56:78",
+        "52-54-00-12-34-56",
+        "52:54:00:12:34:5\u0666",
+        "52:54:00:12:34:56\n",
+        "5:2:54:00:12:34",
+    ],
+)
+def test_threat_43_an_address_is_unicast_and_of_the_policy(mac: str) -> None:
+    policy = granting('host-interfaces = ["eno3"]')
+    assert verdict(MACVTAP, policy)
+    assert not verdict(Macvtap("vm0123abcd", "eno3", mac), policy)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [
+        ("52:54:00:12:34:56", True),
+        ("52:54:00:*:*:*", True),
+        ("52:54:*", True),
+        ("*", True),
+        ("*:54:*", True),
+        ("52:54:01:*", False),
+        ("52:54:00:12:34:57", False),
+        ("*:55:*", False),
+    ],
+)
+def test_threat_43_addresses_are_matched_by_octets(pattern: str, allowed: bool) -> None:
+    assert (
+        verdict(MACVTAP, granting(f'host-interfaces = ["eno3"]\nmacs = ["{pattern}"]')) is allowed
+    )
+
+
+@pytest.mark.parametrize("parent", ["eno30", "eno", "lo", "br0", "ENO3", "eno3.7"])
+def test_threat_47_a_macvtap_is_put_on_a_named_interface_only(parent: str) -> None:
+    policy = granting('host-interfaces = ["eno3"]\nbridges = ["br0"]')
+    assert not verdict(Macvtap("vm0123abcd", parent, MACVTAP.mac), policy)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["0000:01:00.8", "1:0.0", "../../../x", "0000:01:00.0\n", "0000:0A:00.0", "0000:01:00.1", ""],
+)
+def test_threat_54_an_address_has_one_form(address: str) -> None:
+    assert not verdict(Pci(address), OPEN)
+
+
+def test_threat_55_an_address_is_granted_with_what_must_be_there() -> None:
+    granted = judge(ALICE, PCI, OPEN)
+    assert isinstance(granted, Granted)
+    assert granted.pinned == "10de:1b80"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dev/input/event0/../../sda",
+        "/dev/input/event0/..",
+        "/dev/input/./event0",
+        "/dev/input/event0/x",
+        "/dev/input/event",
+        "/dev/input/xevent0",
+        "/dev//input/event0",
+        "//dev/input/event0",
+        "/dev/input/event0\n",
+        "/dev/input/event0/",
+        "/dev/input/event0\0",
+        "/dev/input/event\u0660",
+        "dev/input/event0",
+        "/dev/input/event*",
+        "/dev/input",
+        "/dev/../dev/input/event0",
+    ],
+)
+def test_threat_58_a_glob_is_of_one_part_of_a_plain_path(path: str) -> None:
+    policy = granting('nodes = ["/dev/input/event*"]')
+    assert verdict(NODE, policy)
+    assert verdict(Node(path), policy) is (path == "/dev/input/event")
+
+
+def test_threat_67_a_verdict_comes_of_one_reading(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('[[grant]]\nwho = ["*"]\nbridges = ["br0"]')
+    policy = rules.read(file.read_bytes(), str(file))
+    file.write_text("")
+    assert verdict(TAP, policy)
+
+
+def test_threat_75_the_caller_is_told_the_same_whatever_is() -> None:
+    bare = granting("")
+    close = granting('interfaces = ["web"]\nbridges = ["br9"]')
+    other = granting('bridges = ["br0"]', '"bob"')
+    denied = read(f'[[deny]]\nwho = ["*"]\n[[grant]]\nwho = ["*"]\n{ALL}{LAB}')
+    full = granting('most-interfaces = 0\nbridges = ["br0"]')
+    told: set[str] = set()
+    for policy in (NOTHING, bare, close, other, denied, full):
+        refused = judge(ALICE, TAP, policy)
+        assert isinstance(refused, Refused)
+        told.add(public(refused, ALICE))
+    assert told == {
+        f"alice may not have tap vm0123abcd bridge br0: ask the administrator about {FILE}"
+    }
+
+
+@pytest.mark.parametrize("name", ["eve\nroot", "\x1b[2J", "\u202eeve", "\udcff"])
+def test_threat_64_what_is_said_is_one_plain_line(name: str) -> None:
+    odd = Caller(1000, 1000, name, (1000,), (name,), "/")
+    refused = judge(odd, Node("/dev/x\n<86>sudo: forged"), OPEN)
+    assert isinstance(refused, Refused)
+    for text in (refused.why, public(refused, odd), why(TAP, NOTHING, odd)):
+        assert text.isascii()
+        assert text.isprintable()
+        assert "forged" not in text
+
+
+# --- laws ----------------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["vm0", "vm0123abcd", "alice-a", "bob-b", "web"])
+PLACES = st.sampled_from(["br0", "br1", "eno3"])
+MACS = st.sampled_from(["52:54:00:00:00:01", "02:00:00:00:00:01"])
+REQUESTS: st.SearchStrategy[Request] = st.one_of(
+    st.builds(Tap, NAMES, PLACES | st.just("-")),
+    st.builds(Tap, NAMES, st.just(""), st.sampled_from(["lab", "data"])),
+    st.builds(Macvtap, NAMES, PLACES, MACS),
+    st.builds(Macvtap, NAMES, st.just(""), MACS, st.sampled_from(["lab", "data"])),
+    st.builds(Pci, st.sampled_from(["0000:01:00.0", "0000:01:00.1"])),
+    st.builds(Node, st.sampled_from(["/dev/kvm", "/dev/input/event0", "/dev/sda", "/dev/net/tun"])),
+)
+STRANGE: st.SearchStrategy[Request] = st.one_of(
+    st.builds(Tap, st.text(), st.text(), st.text()),
+    st.builds(Macvtap, st.text(), st.text(), st.text(), st.text()),
+    st.builds(Pci, st.text()),
+    st.builds(Node, st.text()),
+)
+WHO = st.sampled_from(["alice", "bob", "@vm", "*", "#1000"])
+SHARED = {
+    "bridges": st.sampled_from(["br0", "br1"]),
+    "host-interfaces": st.just("eno3"),
+    "networks": st.sampled_from(["lab", "data"]),
+    "interfaces": st.sampled_from(["vm*", "%u-*", "web"]),
+    "macs": st.sampled_from(["52:*", "*"]),
+    "nodes": st.sampled_from(["/dev/kvm", "/dev/input/*", "/dev/s*", "/dev/net/*"]),
+}
+
+
+def texts(words: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(words, min_size=1, max_size=2).map(tuple)
+
+
+def rule_of(kind: str, who: st.SearchStrategy[str] = WHO) -> st.SearchStrategy[rules.Rule]:
+    pins = {"deny": "0000:01:00.0"}.get(kind, "0000:01:00.0 10de:1b80")
+    lists = st.fixed_dictionaries(
+        {"who": texts(who)},
+        optional={key: texts(words) for key, words in SHARED.items()}
+        | {"pci": texts(st.just(pins))},
+    )
+    return st.builds(rules.Rule, st.just(f"{kind} 1"), lists, st.integers(0, 3), st.booleans())
+
+
+POLICIES = st.builds(
+    Policy,
+    st.just(FILE),
+    st.lists(rule_of("grant"), max_size=3).map(tuple),
+    st.lists(rule_of("deny"), max_size=2).map(tuple),
+    st.just({"lab": rules.Network("br0", "eno3"), "data": rules.Network("br1")}),
+)
+
+
+@given(REQUESTS | STRANGE, POLICIES, st.integers(0, 5))
+def test_law_a_verdict_is_total(request_: Request, policy: Policy, total: int) -> None:
+    given_ = judge(ALICE, request_, policy, total)
+    assert given_.request is request_
+    if isinstance(given_, Refused):
+        assert public(given_, ALICE).isprintable()
+        assert given_.why.isprintable()
+
+
+@given(STRANGE, POLICIES)
+def test_law_what_is_granted_is_of_the_grammar(request_: Request, policy: Policy) -> None:
+    if verdict(request_, policy):
+        assert parse(render((request_,))) == (request_,)
+
+
+@given(REQUESTS, POLICIES)
+def test_law_without_a_grant_all_is_refused(request_: Request, policy: Policy) -> None:
+    assert not verdict(request_, policy._replace(grants=()))
+
+
+@given(REQUESTS, POLICIES, rule_of("deny"), st.integers(1, 3))
+def test_law_one_more_deny_never_grants(
+    request_: Request, policy: Policy, deny: rules.Rule, total: int
+) -> None:
+    more = policy._replace(denies=(*policy.denies, deny))
+    assert verdict(request_, more, total=total) <= verdict(request_, policy, total=total)
+
+
+@given(REQUESTS, POLICIES, rule_of("grant"), st.integers(1, 3))
+def test_law_one_more_grant_never_refuses(
+    request_: Request, policy: Policy, grant: rules.Rule, total: int
+) -> None:
+    more = policy._replace(grants=(*policy.grants, grant))
+    assert verdict(request_, more, total=total) >= verdict(request_, policy, total=total)
+
+
+@given(REQUESTS, POLICIES, rule_of("grant", st.sampled_from(["bob", "@bob", "#1001", "@wheel"])))
+def test_law_a_grant_for_another_user_never_helps(
+    request_: Request, policy: Policy, grant: rules.Rule
+) -> None:
+    more = policy._replace(grants=(*policy.grants, grant))
+    assert verdict(request_, more) == verdict(request_, policy)
+
+
+@given(REQUESTS, POLICIES, st.integers(1, 4))
+def test_law_holding_more_never_grants(request_: Request, policy: Policy, total: int) -> None:
+    more = verdict(request_, policy, total=total + 1)
+    assert more <= verdict(request_, policy, total=total)
