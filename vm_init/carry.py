@@ -90,7 +90,10 @@ def _one(
 
 def release(ledger: Ledger, uid: int) -> list[str]:
     """Takes back what the ledger says, the last first; returns what stays, and why."""
-    return _undo_all(list(ledger.records), uid, ledger)
+    left = _undo_all(list(ledger.records), uid, ledger)
+    if not ledger.records:
+        ledger.forget()  # what a kill before the first record was written left
+    return left
 
 
 def _take_back(records: list[Record], caller: Caller, ledger: Ledger) -> list[str]:

@@ -21,31 +21,10 @@ if TYPE_CHECKING:
 
     from vm_init.verdict import Caller, Granted
 
-__all__ = ["act", "explain", "holds", "intend", "memlock", "undo"]
+__all__ = ["act", "holds", "intend", "undo"]
 
 VFIO = "vfio-pci"
 BRIDGE = "0x06"
-SLACK = 1 << 30
-
-
-def memlock(memory: int) -> int:
-    """How many bytes a caller must be able to lock for a guest of so much memory.
-
-    All of it is pinned, and the devices' own memory with it: a gibibyte, as libvirt reckons.
-    """
-    return memory + SLACK
-
-
-def explain(user: str, memory: int, limit: int) -> str:
-    """What to do when a caller's RLIMIT_MEMLOCK (bytes, -1 for none) is too low; else empty."""
-    needed = memlock(memory)
-    if limit < 0 or limit >= needed:
-        return ""
-    kib = -(-needed // 1024)
-    return (
-        f"VFIO locks all of the guest's memory: {user} may lock {limit >> 10} KiB and needs {kib}"
-        f" KiB; put '{user} - memlock {kib}' into /etc/security/limits.d/vmman.conf, log in again"
-    )
 
 
 def intend(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from vm_run.needs import File, Folder, FreeSocket, Interface, Pci, Port
+from vm_run.needs import File, Folder, FreeSocket, Interface, Lockable, Pci, Port
 from vm_spec.fault import Fault
 from vm_spec.value import TYPE_CHECKING, assert_never
 
@@ -54,19 +54,22 @@ def lack(need: Need, vm: str) -> Fault | None:
     """What is missing for a need, with the next command to type; None when it is met."""
     match need:
         case File():
-            return _file(need, vm)
+            found = _file(need, vm)
         case Folder():
-            return _folder(need)
+            found = _folder(need)
         case Interface():
-            return _interface(need, vm)
+            found = _interface(need, vm)
         case Pci():
-            return _pci(need, vm)
+            found = _pci(need, vm)
+        case Lockable():
+            found = _lockable(need)
         case Port():
-            return _port(need)
+            found = _port(need)
         case FreeSocket():
-            return _free_socket(need, vm)
+            found = _free_socket(need, vm)
         case _:
             assert_never(need)
+    return found
 
 
 def _fault(need: Need, problem: str, hint: str = "") -> Fault:
@@ -153,6 +156,20 @@ def _tap(need: Interface, link: str, init: str) -> Fault | None:
     if _word(f"{link}/carrier") == "1":
         return _fault(need, f"tap {need.name} is in use", f"vm-list shows by whom; or {init}")
     return None
+
+
+def _lockable(need: Lockable) -> Fault | None:
+    """Root, and whoever may lock anything, is not limited."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    if is_bsd() or os.getuid() == 0 or limit < 0 or limit >= need.bytes:
+        return None
+    kib = -(-need.bytes // 1024)
+    problem = f"VFIO locks the guest's memory: {kib} KiB, and you may lock {limit >> 10} KiB"
+    rule = "@vmusers - memlock unlimited"
+    hint = f"an admin puts '{rule}' into /etc/security/limits.d/vmman.conf; then log in again"
+    return _fault(need, problem, hint)
 
 
 def _word(path: str) -> str:

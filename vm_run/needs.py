@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     Storage = VirtioBlk | AhciHd | AhciCd | VirtioScsi | Drive | Nvme
 
-__all__ = ["File", "Folder", "FreeSocket", "Interface", "Need", "Pci", "Port", "needs"]
+__all__ = ["File", "Folder", "FreeSocket", "Interface", "Lockable", "Need", "Pci", "Port", "needs"]
+
+
+OF_DEVICES = 1 << 30  # what is reckoned for the devices' own memory, as libvirt does
 
 
 class Wanted(Value):
@@ -91,6 +94,16 @@ class Pci(Wanted):
     lookup: tuple[str, str] = ("", "")
 
 
+class Lockable(Wanted):
+    """Memory that may be locked: VFIO pins all of a guest's.
+
+    Attributes:
+        bytes: how much.
+    """
+
+    bytes: int
+
+
 class Port(Wanted):
     """A port that nobody listens on.
 
@@ -115,12 +128,14 @@ class FreeSocket(Wanted):
     path: str
 
 
-Need = File | Folder | Interface | Pci | Port | FreeSocket
+Need = File | Folder | Interface | Pci | Lockable | Port | FreeSocket
 
 
 def needs(machine: Machine) -> list[Need]:
     """Everything a machine needs, the machine's own first, then by device in order."""
     found: list[Need] = [*_own(machine)]
+    if any(isinstance(device, Passthru) for device in machine.emulations):
+        found.append(Lockable(bytes=machine.mem.bytes + OF_DEVICES))
     for device in machine.emulations:
         found += _device(device, f"{device.kind} {device.label}")
     return found

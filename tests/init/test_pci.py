@@ -504,12 +504,3 @@ def test_a_host_without_vfio_is_told_what_to_load(fake: Fake) -> None:
     fake.add(GPU, "nouveau")
     (fake.sys / "bus/pci/drivers/vfio-pci").rmdir()
     assert "modprobe vfio-pci" in refusal(fake)
-
-
-def test_the_memory_that_vfio_locks_is_explained() -> None:
-    assert pci.memlock(2 << 30) == 3 << 30
-    assert pci.explain("alice", 2 << 30, -1) == ""
-    assert pci.explain("alice", 2 << 30, 3 << 30) == ""
-    told = pci.explain("alice", 2 << 30, 8 << 20)
-    assert "may lock 8192 KiB and needs 3145728 KiB" in told
-    assert "'alice - memlock 3145728'" in told

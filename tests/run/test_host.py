@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from pathlib import Path
 
 import pytest
 
 from tests.run.home import FAKE_QEMU, Home
 from vm_run import host
-from vm_run.needs import Pci
+from vm_run.needs import Lockable, Pci, needs
+from vm_spec.devices import Passthru
 from vm_spec.fault import Fault
+from vm_spec.machine import Machine
+from vm_spec.words import Label, PciId, Size, VmName
 
 INTEL = "processor\t: 0\nflags\t\t: fpu vmx sse2\nvmx flags\t: vnmi\n"
 AMD = "processor\t: 0\nflags\t\t: fpu svm sse2\n"
@@ -154,3 +159,22 @@ def test_a_hypervisor_may_be_named_by_word_or_by_path(
 def test_without_path_the_system_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PATH")
     assert host.program("sh") in ("/bin/sh", "/usr/bin/sh")
+
+
+def test_vfio_needs_as_much_memory_locked_as_the_guest_has_and_a_gibibyte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passthru = Passthru(label=Label("gpu"), src=PciId(bus=1, slot=0, function=0))
+    machine = Machine(name=VmName("vm"), mem=Size(bytes=2 << 30), emulations=(passthru,))
+    (need,) = [need for need in needs(machine) if isinstance(need, Lockable)]
+    assert need.bytes == 3 << 30
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (8 << 20, 8 << 20))
+    fault = host.lack(need, "vm")
+    assert fault is not None
+    assert fault.problem == (
+        "VFIO locks the guest's memory: 3145728 KiB, and you may lock 8192 KiB"
+    )
+    assert "/etc/security/limits.d/vmman.conf" in fault.hint
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (-1, -1))
+    assert host.lack(need, "vm") is None

@@ -13,7 +13,7 @@ import pytest
 from tests.run.home import Home, leftover, listening
 from tests.run.vm import HOUSE
 from vm_run import host
-from vm_run.needs import File, Folder, FreeSocket, Interface, Need, Pci, Port, needs
+from vm_run.needs import File, Folder, FreeSocket, Interface, Lockable, Need, Pci, Port, needs
 from vm_spec import Context, loads
 from vm_spec.machine import Machine
 
@@ -68,7 +68,10 @@ MADE = "qemu-img create -f {} {{}} 20G"
         ),
         (
             emulation("passthru", src='"1:0:0"'),
-            [Pci(device="passthru passthru-0", address="0000:01:00.0")],
+            [
+                Lockable(bytes=(256 << 20) + (1 << 30)),
+                Pci(device="passthru passthru-0", address="0000:01:00.0"),
+            ],
         ),
         ('[net.a]\nname = "t0"', [Interface(device="virtio-net a", name="t0")]),
         (
