@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_init.log import log
+from vm_init.policy import public
 from vm_init.request import Macvtap, Node, Pci, Tap, Vm
 from vm_init.start import IS_LINUX
-from vm_init.verdict import InitError
+from vm_init.verdict import InitError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["give", "release"]
 
+REFUSED = 77
 KINDS = {Tap: "tap", Macvtap: "macvtap", Pci: "pci", Node: "node", Vm: "vm"}
 
 
@@ -42,50 +44,69 @@ def give(granted: Sequence[Granted], caller: Caller, ledger: Ledger) -> list[str
     """Gives everything that was granted, or nothing; what is given already stays as it is.
 
     Returns:
-        A line for each thing: what it is, and whether it was there already.
+        A line for each thing, and what an admin should know.
 
     Raises:
         InitError: something could not be given; what this run gave before it was taken back.
     """
-    given: list[Record] = []
-    lines: list[str] = []
     together = [one.request[0] for one in granted if isinstance(one.request, Pci)]
-    try:
-        for one in granted:
-            record, is_new = _one(one, caller, ledger, together)
-            given += [record] if is_new else []
-            lines.append(f"{_named(record)}: {'given' if is_new else 'yours already'}")
-    except InitError as error:
-        left = _take_back(given, caller, ledger)
-        if left:
-            raise InitError("\n".join([str(error), *left]), error.status) from None
-        raise
-    return lines
+    new: list[tuple[Granted, Record]] = []
+    lines: list[str] = []
+    for one in granted:
+        known = _known(one, caller, ledger)
+        if known is None:
+            new.append((one, _intended(one, caller, ledger.vm, together)))
+        lines.append(f"{_named(known or new[-1][1])}: {'yours already' if known else 'given'}")
+    return lines + (_all(new, caller, ledger) if new else [])
 
 
-def _one(
-    granted: Granted, caller: Caller, ledger: Ledger, together: list[str]
-) -> tuple[Record, bool]:
-    """One thing given: intended in the ledger, done, and that in the ledger too."""
-    kind = KINDS[type(granted.request)]
-    known = next((r for r in ledger.records if r[:2] == (kind, granted.request[0])), None)
-    if known and _holds(known, caller):
-        return known, False
-    if known:
-        left = _take_back([known], caller, ledger)
-        if left:
-            raise InitError("\n".join(left), 75)
-    record = _intend(granted, caller, ledger.vm, together)
-    ledger.intend(record)
+def _known(granted: Granted, caller: Caller, ledger: Ledger) -> Record | None:
+    """The record of what is given already; one that does not hold any more is undone."""
+    key = (KINDS[type(granted.request)], granted.request[0])
+    known = next((record for record in ledger.records if record[:2] == key), None)
+    if known is None or _holds(known, caller):
+        return known
+    left = _undo_all([known], caller.uid, ledger)
+    if left:
+        raise InitError("\n".join(left), 75)
+    return None
+
+
+def _intended(granted: Granted, caller: Caller, vm: str, together: list[str]) -> Record:
+    """What is about to be given; a refusal has the text of any refusal, whatever is here."""
     try:
-        record = _act(record, caller)
+        return _intend(granted, caller, vm, together)
     except InitError as error:
-        log(caller.uid, "give", f"{ledger.vm} {_named(record)}", f"failed: {error}")
-        _take_back([record], caller, ledger)
-        raise
-    ledger.done(record)
-    log(caller.uid, "give", f"{ledger.vm} {_named(record)}", f"done, by {granted.line}")
-    return record, True
+        why = "; ".join([str(error), *getattr(error, "__notes__", [])])
+        log(caller.uid, "refuse", " ".join(granted.request), why)
+        if error.status != REFUSED:
+            raise
+        raise InitError(public(Refused(granted.request, why), caller)) from None
+
+
+def _all(new: list[tuple[Granted, Record]], caller: Caller, ledger: Ledger) -> list[str]:
+    """All of it intended in the ledger, then done, one after the other, and that in the ledger."""
+    records = [record for _, record in new]
+    ledger.intend(*records)
+    made: list[Record] = []
+    try:
+        for record in records:
+            made.append(_act(record, caller))
+    except InitError as error:
+        log(caller.uid, "give", f"{ledger.vm} {_named(records[len(made)])}", f"failed: {error}")
+        left = _undo_all([*made, *records[len(made) :]], caller.uid, ledger)
+        raise InitError("\n".join([str(error), *left]), error.status) from None
+    ledger.done(*made)
+    for (one, _), record in zip(new, made, strict=True):
+        log(caller.uid, "give", f"{ledger.vm} {_named(record)}", f"done, by {one.line}")
+    return _warnings(made)
+
+
+def _warnings(made: list[Record]) -> list[str]:
+    from vm_init import taps
+
+    told = (taps.warning(record) for record in made if record.kind == "tap" and IS_LINUX)
+    return [f"warning: {text}" for text in dict.fromkeys(told) if text]
 
 
 def release(ledger: Ledger, uid: int) -> list[str]:
@@ -94,10 +115,6 @@ def release(ledger: Ledger, uid: int) -> list[str]:
     if not ledger.records:
         ledger.forget()  # what a kill before the first record was written left
     return left
-
-
-def _take_back(records: list[Record], caller: Caller, ledger: Ledger) -> list[str]:
-    return _undo_all(records, caller.uid, ledger)
 
 
 def _undo_all(records: list[Record], uid: int, ledger: Ledger) -> list[str]:

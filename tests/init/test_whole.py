@@ -168,3 +168,41 @@ def test_a_wrong_description_is_the_users_to_mend_and_changes_nothing(lab: Lab) 
     assert done.returncode == 65
     assert "did you mean bridge?" in done.stderr
     assert links(lab) == before
+
+
+def test_threat_38_a_name_that_is_taken_is_refused_in_the_words_of_any_refusal(lab: Lab) -> None:
+    lab.check("ip", "link", "add", "vmtaken", "type", "veth", "peer", "name", "other0")
+    before = links(lab)
+    said: list[str] = []
+    for name, bridge in (("vmtaken", "br0"), ("vmfree", "nobr")):
+        text = f'[net.a]\nname = "{name}"\nbridge = "{bridge}"\n'
+        lab.write("/home/alice/vm/taken.toml", text, owner="alice")
+        done = lab.run("sudo", "-n", "vm-init", "taken", user="alice")
+        assert done.returncode == 77
+        said.append(done.stderr.replace(name, "NAME").replace(bridge, "BRIDGE"))
+    assert said[0] == said[1]
+    assert links(lab) == before
+    lab.check("ip", "link", "del", "vmtaken")
+
+
+def test_threat_74_when_the_second_of_two_cannot_be_given_the_first_is_taken_back(
+    lab: Lab,
+) -> None:
+    lab.check("ip", "link", "add", "vmtwo", "type", "veth", "peer", "name", "other0")
+    before = links(lab)
+    text = '[net.a]\nname = "vmone"\nbridge = "br0"\n[net.b]\nname = "vmtwo"\nbridge = "br0"\n'
+    lab.write("/home/alice/vm/two.toml", text, owner="alice")
+    assert lab.run("sudo", "-n", "vm-init", "two", user="alice").returncode == 77
+    assert links(lab) == before
+    assert initialised(lab, "--grants") == ""
+    lab.check("ip", "link", "del", "vmtwo")
+
+
+def test_an_unpinned_bridge_is_told_of(lab: Lab) -> None:
+    lab.check("ip", "link", "add", "br1", "type", "bridge")
+    lab.write("/etc/vmman/policy.toml", POLICY.replace('"br0"', '"br0", "br1"'))
+    lab.write("/home/alice/vm/b1.toml", '[net.a]\nname = "vmb1"\nbridge = "br1"\n', owner="alice")
+    assert "warning: br1: its Ethernet address is not fixed" in initialised(lab, "b1")
+    initialised(lab, "--release", "b1")
+    lab.write("/etc/vmman/policy.toml", POLICY)
+    lab.check("ip", "link", "del", "br1")

@@ -1,0 +1,328 @@
+"""Taps, in a network of the test's own: each test's program runs under `unshare -n -m`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare and ip"),
+]
+
+CHECKOUT = Path(__file__).parents[2]
+
+PRELUDE = """
+import fcntl, os, signal, subprocess, sys, tempfile, time
+from vm_init import netlink, taps
+from vm_init.ledger import Ledger
+from vm_init.record import Record
+from vm_init.request import Tap
+from vm_init.verdict import Caller, Granted, InitError
+
+ALICE = Caller(1501, 1501, "alice", (1501,), ("alice",), "/home/alice")
+BOB = Caller(1502, 1502, "bob", (1502,), ("bob",), "/home/bob")
+
+def ip(words):
+    return subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True).stdout
+
+def granted(name="vm-a", bridge="br0"):
+    return Granted(Tap(name, bridge=bridge or "-"), "policy.toml: grant 1", bridge)
+
+def give(name="vm-a", bridge="br0", caller=ALICE):
+    return taps.act(taps.intend(granted(name, bridge), caller, "web"), caller)
+
+def refused(act, *given):
+    try:
+        act(*given)
+    except InitError as error:
+        return str(error), error.status
+    raise SystemExit("was not refused")
+
+def attach(name, uid=0, flags=0x1002):
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    if uid: os.seteuid(uid)
+    try:
+        fcntl.ioctl(fd, 0x400454CA, taps.IFREQ.pack(name.encode(), flags))
+    finally:
+        os.seteuid(0)
+    return fd
+
+def names():
+    return {link.name for link in netlink.links()}
+
+ip("link set lo up")
+ip("link add br0 type bridge")
+ip("link set br0 up")
+"""
+
+
+def kernel(program: str, timeout_s: float = 120) -> str:
+    """What a program that begins as above says, in a network that ends with it."""
+    python = [sys.executable, "-B", "-c", PRELUDE + program]
+    mounted = 'mount -t sysfs sysfs /sys && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-n", "-m", "sh", "-c", mounted, "sh", *python],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_tap_is_the_callers_tagged_up_and_on_its_bridge() -> None:
+    kernel("""
+ip("link set br0 mtu 1400")
+record = give()
+link = netlink.link("vm-a")
+assert record.done and record.number == link.number, record
+assert (link.kind, link.owner, link.up, link.mtu, link.carrier) == ("tun", 1501, True, 1400, False)
+assert link.alias == record.tag == "vmman:1501:web:" + record.nonce
+assert link.master == netlink.link("br0").number
+assert taps.holds(record, ALICE) and not taps.holds(record, BOB)
+fd = attach("vm-a", 1501, 0x5002)  # with IFF_VNET_HDR, as QEMU does
+try: attach("vm-a", 1502)
+except OSError: pass
+else: raise SystemExit("bob opened it")
+os.close(fd)
+assert taps.undo(record) == "" and taps.undo(record) == ""
+assert names() == {"lo", "br0"}
+assert not taps.holds(record, ALICE)
+alone = give("vm-b", "")
+assert netlink.link("vm-b").master == 0 and taps.holds(alone, ALICE)
+assert taps.undo(alone) == ""
+""")
+
+
+def test_threat_37_anothers_tap_is_refused_and_stays_his() -> None:
+    kernel("""
+his = give("vm-bob0", caller=BOB)
+asked = granted("vm-bob0")
+assert refused(taps.intend, asked, ALICE, "web") == ("vm-bob0: " + taps.TAKEN, 77)
+late = his._replace(tag="vmman:1501:web:" + "0" * 16, nonce="0" * 16, number=0, done=False)
+assert refused(taps.act, late, ALICE) == ("vm-bob0: " + taps.TAKEN, 77)
+assert taps.undo(late) == ""
+assert taps.holds(his, BOB)
+""")
+
+
+def test_threat_38_an_interface_of_any_kind_is_refused_with_the_same_text() -> None:
+    kernel("""
+ip("link add v0 type veth peer name v1")
+ip("link property add dev v1 altname vm-alt")
+before = [link[:4] for link in netlink.links()]
+for name in ("lo", "br0", "v0", "vm-alt"):
+    assert refused(taps.intend, granted(name), ALICE, "web") == (f"{name}: {taps.TAKEN}", 77)
+    sure = Record("tap", name, nonce="0" * 16, target="br0", tag="vmman:1501:web:" + "0" * 16)
+    assert refused(taps.act, sure, ALICE) == (f"{name}: {taps.TAKEN}", 77)
+    assert taps.undo(sure) == ""
+    assert taps.undo(sure._replace(number=netlink.link(name).number), force=True) == ""
+assert [link[:4] for link in netlink.links()] == before
+""")
+
+
+def test_threat_39_a_name_that_the_kernel_would_change_leaves_nothing() -> None:
+    kernel("""
+for name in ("tap%d", "", "x" * 16, "x" * 21):
+    sure = Record("tap", name, nonce="0" * 16, target="br0", tag="vmman:1501:web:" + "0" * 16)
+    refused(taps.act, sure, ALICE)
+    assert names() == {"lo", "br0"}, names()
+""")
+
+
+def test_threat_40_a_bridge_by_an_alternative_name_is_refused() -> None:
+    kernel("""
+ip("link property add dev br0 altname br7")
+assert refused(taps.intend, granted("vm-a", "br7"), ALICE, "web") == ("br7: " + taps.TAKEN, 77)
+""")
+
+
+def test_threat_42_what_is_no_bridge_is_refused_also_when_it_was_one() -> None:
+    kernel("""
+ip("link add v0 type veth peer name v1")
+told = refused(taps.intend, granted("vm-a", "v0"), ALICE, "web")
+assert told == ("v0: " + taps.TAKEN, 77)
+assert refused(taps.intend, granted("vm-a", "none"), ALICE, "web") == ("none: " + taps.TAKEN, 77)
+record = taps.intend(granted(), ALICE, "web")
+ip("link del br0"); ip("link add br0 type veth peer name v2")
+refused(taps.act, record, ALICE)
+assert "vm-a" not in names()
+""")
+
+
+def test_threat_42_a_port_that_was_moved_is_not_as_recorded() -> None:
+    kernel("""
+record = give()
+ip("link add br1 type bridge"); ip("link set vm-a master br1")
+assert not taps.holds(record, ALICE)
+ip("link set vm-a nomaster")
+assert not taps.holds(record, ALICE)
+assert taps.undo(record) == ""
+""")
+
+
+def test_threat_44_the_bridges_address_does_not_become_the_taps() -> None:
+    kernel("""
+ip("link add v0 address 52:54:00:00:00:01 type veth peer name v1")
+ip("link set v0 master br0")
+before = netlink.link("br0").mac
+record = give()
+assert before == netlink.link("br0").mac == "52:54:00:00:00:01"
+assert netlink.link("vm-a").mac.startswith("fe:")
+assert "br0" in taps.warning(record)
+ip("link set br0 address 52:54:00:00:00:01")
+assert taps.warning(record) == ""
+fd = attach("vm-a", 1501)
+address = b"vm-a".ljust(16, b"\\0") + b"\\1\\0" + bytes.fromhex("020000000001") + bytes(16)
+fcntl.ioctl(fd, 0x8924, address)  # SIOCSIFHWADDR, by its owner
+assert netlink.link("vm-a").mac == "02:00:00:00:00:01"
+assert netlink.link("br0").mac == "52:54:00:00:00:01"
+os.close(fd)
+""")
+
+
+def test_threat_45_a_tap_in_use_stays() -> None:
+    kernel("""
+record = give()
+fd = attach("vm-a", 1501)
+assert taps.holds(record, ALICE)
+assert taps.undo(record) == "vm-a: in use"
+assert taps.holds(record, ALICE)
+os.close(fd)
+assert taps.undo(record) == ""
+""")
+
+
+def test_threat_71_root_may_take_a_tap_that_is_in_use() -> None:
+    kernel("""
+record = give()
+fd = attach("vm-a", 1501)
+assert taps.undo(record, force=True) == ""
+assert "vm-a" not in names() and taps.undo(record) == ""
+""")
+
+
+def test_threat_50_a_tap_has_no_address_of_its_own() -> None:
+    kernel("""
+record = give()
+fd = attach("vm-a", 1501)
+assert "inet6" not in ip("addr show vm-a")
+assert "addrgenmode none" in ip("-d link show vm-a")
+""")
+
+
+def test_threat_69_a_later_link_of_the_same_name_is_not_deleted() -> None:
+    kernel("""
+record = give()
+fd = attach("vm-a", 1501)
+fcntl.ioctl(fd, 0x400454CB, 0)  # its owner destroys it
+os.close(fd)
+assert "vm-a" not in names()
+ip("tuntap add vm-a mode tap")
+assert taps.undo(record) == "" and taps.undo(record._replace(number=0)) == ""
+assert "vm-a" in names()
+ip("link del vm-a")
+ip(f"link add vm-a index {record.number} type bridge")
+ip(f"link set vm-a alias {record.tag}")
+assert taps.undo(record, force=True) == ""
+assert "vm-a" in names()
+""")
+
+
+KILLED = """
+import vm_init
+own = os.path.dirname(vm_init.__file__)
+
+def killed(act, after):
+    "Fork; the child dies by SIGKILL at the line of vm_init that has this number. Whether it did."
+    left = after
+    def trace(frame, event, arg):
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(own): return None
+        if event == "line":
+            left -= 1
+            if left == 0: os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    child = os.fork()
+    if not child:
+        sys.settrace(trace)
+        try: act(); os._exit(0)
+        except BaseException as error: print(repr(error), file=sys.stderr); os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert os.waitstatus_to_exitcode(status) in (0, -9), status
+    return status != 0
+
+root = tempfile.mkdtemp()
+def whole():
+    ledger = Ledger.open(root, ALICE.uid, "web")
+    record = module.intend(asked, ALICE, "web")
+    ledger.intend(record)
+    ledger.done(module.act(record, ALICE))
+def release():
+    ledger = Ledger.open(root, ALICE.uid, "web")
+    for record in reversed(ledger.records):
+        assert module.undo(record) == ""
+        ledger.forget(record)
+        assert record.kind == "tap" or not os.path.exists(f"/dev/tap{record.number}")
+    ledger.forget()
+
+netlink.links()
+before = names()
+def as_before():
+    assert names() == before, names()
+    assert os.listdir(root) == []
+lines = 1
+while killed(whole, lines):
+    release(); as_before(); lines += 1
+release()
+undone = 1
+while True:
+    whole()
+    if not killed(release, undone): break
+    release(); as_before(); undone += 1
+as_before()
+assert lines > 100 and undone > 50, (lines, undone)
+os.rmdir(root)
+print(lines, undone)
+"""
+
+
+@pytest.mark.slow
+def test_threat_70_killed_at_any_line_a_release_leaves_nothing() -> None:
+    assert kernel("module, asked = taps, granted()\n" + KILLED, timeout_s=600)
+
+
+def test_a_hundred_taps_beside_ip_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    told = kernel("""
+root = tempfile.mkdtemp()
+start = time.perf_counter()
+netlink.link("lo")
+loaded = time.perf_counter()
+ledger = Ledger.open(root, ALICE.uid, "web")
+wanted = [taps.intend(granted(f"vm-{n}"), ALICE, "web") for n in range(100)]
+ledger.intend(*wanted)
+ledger.done(*[taps.act(record, ALICE) for record in wanted])
+end = time.perf_counter()
+assert len(names()) == 102 and all(taps.holds(record, ALICE) for record in ledger.records)
+for record in ledger.records: assert taps.undo(record) == ""
+ledger.forget(*ledger.records)
+os.rmdir(root)
+assert len(names()) == 2
+lines = []
+for n in range(100):
+    lines += [f"tuntap add vm-{n} mode tap user 1501", f"link set vm-{n} master br0 up"]
+begun = time.perf_counter()
+subprocess.run(["ip", "-batch", "-"], input="\\n".join(lines), text=True, check=True)
+batch = time.perf_counter() - begun
+print(f"100 taps: {(end - loaded) * 1e3:.0f} ms and {(loaded - start) * 1e3:.0f} ms of import;"
+      f" ip -batch {batch * 1e3:.0f} ms")
+""")
+    with capsys.disabled():
+        sys.stdout.write(f"\n{told}")
