@@ -3,8 +3,11 @@
 #
 #   ./demo.sh     as an ordinary user, or as root: then it makes and uses the user vmman-demo
 #
+# First the user runs a guest that needs no privilege; then, with root, in namespaces that leave
+# this host's network and /etc as they are, vm-init gives him a tap by an admin's policy.
+#
 # It names each Debian package before it installs it, keeps the program in .venv, and the guest
-# and its description in ~/.cache/vmman. Its exit status is 0 only if the guest did all it should.
+# and its description in ~/.cache/vmman. Its exit status is 0 only if all of it went as it should.
 set -eu
 umask 022
 cd -- "$(dirname -- "$0")"
@@ -18,6 +21,45 @@ LIMIT_S=150  # an emulated guest needs some fifteen seconds for its two boots
 want_to_run
 [ "$(id -u)" -ne 0 ] || want passwd have useradd
 install_missing || die 'install these as root (apt-get install), then run it again'
+
+# --- what both root and an ordinary user do -----------------------------------------------------
+
+second_part() { # USER GUEST
+    echo
+    if [ "$(id -u)" -eq 0 ]; then
+        tests/guest/network.sh "$@"
+    elif may_sudo; then
+        say 'the second part, vm-init, by sudo'
+        sudo -- "$PWD/tests/guest/network.sh" "$@"
+    else
+        say 'the second part, vm-init, is left out: it needs root, or sudo'
+    fi
+}
+may_sudo() {
+    have sudo || return 1
+    sudo -n true 2>/dev/null && return
+    [ -t 0 ] || return 1
+    say 'the second part, vm-init, wants root, and leaves this host as it is: sudo may ask you'
+    sudo -v
+}
+
+what_next() { # CHECKOUT VMCONF_DIR
+    cat <<END
+
+What to type next, in $1:
+
+  export PATH="$1/.venv/bin:\$PATH" VMCONF_DIR="$2"
+  vm-run hello                            the guest without the CD
+  vm-run hello -t install --explain       each argument, and the key that it comes from
+  vm-run hello -o cpu=2 -o mem=512M       with other values, just this once
+  vm-run --help
+  ./new.sh my-vm IMAGE                    a description of your own, beside hello.toml
+
+  man ./man/vm.toml.5                     everything that a description can say (mandoc, man-db)
+  man ./man/vm-policy.toml.5              what vm-init may give, and to whom
+  ./test.sh                               the tests
+END
+}
 
 # --- root makes an ordinary user, who does all the rest -----------------------------------------
 
@@ -55,8 +97,11 @@ run_as_user() {
     copy=$home/vmman
     copy_checkout
     update_for_guest "$home/.cache/vmman/guest"
-    say "going on as $DEMO_USER: nothing from here on needs root"
-    as_user "$copy/demo.sh"
+    say "going on as $DEMO_USER: nothing of the first part needs root"
+    as_user "$copy/demo.sh" first-part
+    install_program  # root's own: nothing of a user's runs as root
+    second_part "$DEMO_USER" "$home/.cache/vmman/guest"
+    what_next "$copy" "$home/.cache/vmman/demo"
     cat <<END
 
 To try them, become that user first; to remove it with all of this afterwards:
@@ -73,14 +118,7 @@ fi
 
 # --- the program, the guest, the description ----------------------------------------------------
 
-make_venv
-if venv_has run; then
-    say '.venv is up to date'
-else
-    say 'installing vmman and the Python packages that it needs into .venv'
-    pip install --editable .
-    venv_state >.venv/has-run
-fi
+install_program
 PATH=$PWD/.venv/bin:$PATH
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vmman
@@ -145,17 +183,6 @@ echo 'it was interrupted' >"$seen/status"
 
 # --- the proof ----------------------------------------------------------------------------------
 
-failures=0
-check() { # SENTENCE COMMAND...
-    sentence=$1
-    shift
-    if "$@"; then
-        printf '  yes  %s\n' "$sentence"
-    else
-        printf '  NO   %s\n' "$sentence"
-        failures=$((failures + 1))
-    fi
-}
 boot() { # NUMBER: the lines of this boot, the first or the second
     tr -d '\r' <"$seen/output" |
         awk -v number="$1" '/^guest: hello, / { at++ } at == number'
@@ -182,24 +209,14 @@ check 'There the CD was gone.' says 2 'cd none'
 check 'The guest powered off, and vm-run ended with status 0.' ended_well
 check 'No process, socket, pid file or lock was left behind.' nothing_left
 
-if [ "$failures" -ne 0 ]; then
+if ! all_yes; then
     say "vm-run ended with $(cat "$seen/status"); what was seen is in $seen/output"
     left_behind
     still_running
     exit 1
 fi
 
-cat <<END
-
-What to type next, here in $PWD:
-
-  export PATH="$PWD/.venv/bin:\$PATH" VMCONF_DIR="$VMCONF_DIR"
-  vm-run hello                            the guest without the CD
-  vm-run hello -t install --explain       each argument, and the key that it comes from
-  vm-run hello -o cpu=2 -o mem=512M       with other values, just this once
-  vm-run --help
-  ./new.sh my-vm IMAGE                    a description of your own, beside hello.toml
-
-  man ./man/vm.toml.5                     everything that a description can say (mandoc, man-db)
-  ./test.sh                               the tests
-END
+# Whoever started this as root goes on with the second part himself.
+[ "${1:-}" != first-part ] || exit 0
+second_part "$(id -un)" "$cache/guest"
+what_next "$PWD" "$VMCONF_DIR"

@@ -7,6 +7,18 @@ die() {
     say "$*" >&2
     exit 69
 }
+failures=0
+check() { # SENTENCE COMMAND...
+    sentence=$1
+    shift
+    if "$@"; then
+        printf '  yes  %s\n' "$sentence"
+    else
+        printf '  NO   %s\n' "$sentence"
+        failures=$((failures + 1))
+    fi
+}
+all_yes() { [ "$failures" -eq 0 ]; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # --- Debian's packages -------------------------------------------------------------------------
@@ -67,6 +79,17 @@ make_venv() { # an empty one, unless there is one that works
     .venv/bin/python -m pip --version >/dev/null 2>&1 && return
     say "making .venv with $python"
     "$python" -m venv --clear .venv
+}
+
+install_program() {
+    make_venv
+    if venv_has run; then
+        say '.venv is up to date'
+    else
+        say 'installing vmman and the Python packages that it needs into .venv'
+        pip install --editable .
+        venv_state >.venv/has-run
+    fi
 }
 
 # --- the guest ---------------------------------------------------------------------------------

@@ -6,12 +6,8 @@ python3 -m bench.start [-n COUNT] [--only SECTION]... [--prefix FOLDER] [--json]
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +16,13 @@ from bench import contenders, guest, libvirt
 from bench.fake import Fake
 from bench.measure import rows
 from bench.place import Place, install
+from bench.report import as_json, machine, table
 
 if TYPE_CHECKING:
     from bench.measure import Row, Section
 
 SECTIONS = ("start", "memory", "userspace", "sector")
 MEMORY_TURNS = 3  # it hardly varies
-WIDTH = 36
 
 
 def main(argv: list[str]) -> int:
@@ -39,15 +35,15 @@ def main(argv: list[str]) -> int:
         prefix = Path(call.prefix) if call.prefix else install(folder)
         place = Place(folder, prefix)
         if not call.json:
-            print(_machine())
+            print(machine())
         for key in wanted:
             section = _section(key, place, call.n, stack)
             found = rows(section)
             measured += found
             if not call.json:
-                print(_table(section, found), flush=True)
+                print(table(section, found), flush=True)
     if call.json:
-        print(json.dumps({"machine": _machine(), "rows": [_plain(row) for row in measured]}))
+        print(as_json(measured))
     return 0
 
 
@@ -70,55 +66,6 @@ def _section(key: str, place: Place, n: int, stack: ExitStack) -> Section:
     if key == "memory":
         return guest.memory(place, guest.folder(), min(n, MEMORY_TURNS))
     return guest.userspace(place, guest.folder(), n)
-
-
-def _machine() -> str:
-    kvm = "KVM" if _has_kvm() else "no KVM"
-    date = time.strftime("%Y-%m-%d")
-    return f"{date}: {os.cpu_count()} processors, {kvm}, Linux {platform.release()}"
-
-
-def _has_kvm() -> bool:
-    flags = Path("/proc/cpuinfo").read_text().split()
-    return os.access("/dev/kvm", os.R_OK | os.W_OK) and ("vmx" in flags or "svm" in flags)
-
-
-def _table(section: Section, found: list[Row]) -> str:
-    lines = ["", f"{section.key}: {section.title}; n = {section.n}"]
-    for metric in section.metrics:
-        head = f"  {metric:<{WIDTH}}{'median':>9}{'min':>9}{'ours/it':>9}  aim"
-        lines += [head, *(_line(row) for row in found if row.metric == metric)]
-    return "\n".join(lines)
-
-
-def _line(row: Row) -> str:
-    if row.median is None or row.least is None:
-        return f"  {row.contender:<{WIDTH}}{'-':>9}{'-':>9}{'-':>9}  {row.note}"
-    ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
-    line = f"  {row.contender:<{WIDTH}}{row.median:>9.1f}{row.least:>9.1f}{ratio:>9}  {_aim(row)}"
-    return line.rstrip()
-
-
-def _aim(row: Row) -> str:
-    if row.aim is None:
-        return ""
-    unit = f" {row.metric.split()[-1]}" if row.ratio is None else ""
-    return f"<= {row.aim:g}{unit}: {'ok' if row.is_met else 'missed'}"
-
-
-def _plain(row: Row) -> dict[str, object]:
-    return {
-        "section": row.section,
-        "contender": row.contender,
-        "metric": row.metric,
-        "median": row.median,
-        "min": row.least,
-        "ratio": row.ratio,
-        "aim": row.aim,
-        "met": row.is_met,
-        "absent": row.note,
-        "figures": row.figures,
-    }
 
 
 if __name__ == "__main__":

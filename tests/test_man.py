@@ -1,11 +1,17 @@
 """The manual pages say what the programs have: no more and no less."""
 
 import argparse
+import ast
+import os
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from vm_init import arguments, ask
+from vm_init.verdict import InitError
 from vm_list import __main__ as lister
 from vm_list.survey import Row
 from vm_run.cli import parser
@@ -19,6 +25,7 @@ from vm_spec.words import Cpu
 
 MAN = Path(__file__).parent.parent / "man"
 RUN, LIST, TOML = (MAN / page for page in ("vm-run.1", "vm-list.1", "vm.toml.5"))
+INIT = MAN / "vm-init.8"
 STATUSES = {0, 3, 4, 64, 65, 66, 69, 70, 75, 77, 130}  # design, Commands; 130 is an interrupt
 HEADING = re.compile(r"^\.S[hs] (.*)$", re.MULTILINE)
 
@@ -57,6 +64,21 @@ def strings(made: argparse.ArgumentParser) -> set[str]:
     return {string for action in actions for string in action.option_strings}
 
 
+def raised(source: Path) -> Iterator[int]:
+    """Every status that a module of root's half gives an InitError, where it names one."""
+    module = import_module(f"vm_init.{source.stem}")
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "InitError":
+            given = [*node.args[1:], *(each.value for each in node.keywords)]
+            for status in map(ast.unparse, given):
+                if status.isdecimal():
+                    yield int(status)
+                elif status.startswith("os.EX_"):
+                    yield int(getattr(os, status.removeprefix("os.")))
+                elif status.isidentifier():
+                    yield int(getattr(module, status))
+
+
 def described(kind: str) -> set[str]:
     """The keys that vm.toml(5) gives a kind of device."""
     titles = HEADING.findall(part_of_devices())
@@ -86,6 +108,32 @@ def test_the_options_of_vm_list_are_those_of_its_page(capsys: pytest.CaptureFixt
     lister.main(["--help"])
     told = re.findall(r"^  (-\w)?(?:, )?(--\w+)", capsys.readouterr().out, re.MULTILINE)
     assert options(LIST) == {option for line in told for option in line if option}
+
+
+def test_the_options_of_vm_init_are_those_of_its_page() -> None:
+    taken = arguments.ACTS | arguments.WITH_VALUE
+    assert options(INIT) == taken
+    shown = set(re.findall(r"--[a-z-]+", arguments.USAGE))
+    assert taken >= shown
+    assert set(re.findall(r"Fl (-\S+)", part(INIT, "SYNOPSIS"))) == {word[1:] for word in shown}
+
+
+def test_every_exit_status_of_vm_init_is_in_its_page() -> None:
+    sources = (MAN.parent / "vm_init").glob("*.py")
+    own = {status for source in sources for status in raised(source)}
+    childs = {number for number in range(256) if ask.FAULT.fullmatch(b"fault %d\n" % number)}
+    refused = InitError("").status
+    assert statuses(INIT) == {0, refused} | own | childs
+    assert statuses(INIT) - {0} == set(map(int, re.findall(r"\d+", str(InitError.__doc__))))
+
+
+def test_the_page_of_vm_init_has_the_lines_that_are_installed() -> None:
+    page = INIT.read_text().splitlines()
+    examples = [MAN.parent / "sudoers.d" / "vm-init", MAN.parent / "etc" / "doas.conf"]
+    lines = [line for each in examples for line in each.read_text().splitlines()]
+    rules = [line for line in lines if line.startswith(("Cmnd_Alias", "%", "permit"))]
+    assert len(rules) == 3
+    assert [line for line in rules if line not in page] == []
 
 
 def test_every_exit_status_of_vm_run_is_in_its_page() -> None:

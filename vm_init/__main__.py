@@ -33,6 +33,9 @@ def main(argv: list[str]) -> int:
     except InitError as error:
         _say(2, [f"vm-init: {line}" for line in str(error).splitlines()])
         return error.status
+    except OSError as error:  # a full /run, for instance: what was begun is in the ledger
+        _say(2, [f"vm-init: {error}"])
+        return 69
     _say(1, lines)
     return 0
 
@@ -40,7 +43,7 @@ def main(argv: list[str]) -> int:
 def _done(asked: Arguments) -> list[str]:
     match asked.act:
         case "--help":
-            return USAGE.splitlines()
+            return list[str](USAGE.splitlines())
         case "--self-check":
             return _checked()
         case "--dry-run" | "--check":
@@ -56,28 +59,32 @@ def _done(asked: Arguments) -> list[str]:
 def _give(asked: Arguments) -> list[str]:
     environment = start.start()
     who = caller.caller(environment, asked.for_user)
+    if asked.job:
+        _is_root_itself(environment)
     rules = policy.load()
     requests = ask.ask(who, asked.name, environment.get("VMCONF_DIR", ""))
     start.drop_capabilities()
     with ledger.lock(ledger.ROOT, PATIENCE_S):
-        granted = _judged(who, requests, rules)
+        granted = _judged(who, asked.name, requests, rules)
         book = ledger.Ledger.open(ledger.ROOT, who.uid, asked.name)
         book.job = asked.job or book.job
         done = carry.give(granted, who, book)
+        if asked.job and book.records:
+            book.done()  # the job's number, also when everything was given already
     return [*(done or ["it asks for nothing that takes root"]), f"next: vm-run {asked.name}"]
 
 
-def _judged(who: Caller, requests: tuple[Request, ...], rules: Policy) -> list[Granted]:
+def _judged(who: Caller, vm: str, requests: tuple[Request, ...], rules: Policy) -> list[Granted]:
     """Every request granted; or a refusal of them all, each logged.
 
     Raises:
-        InitError: one of them is not allowed, or is somebody else's (77).
+        InitError: one of them is not allowed, or is another user's or VM's (77).
     """
-    held, others = _held(who.uid)
+    held, others = _held(who.uid, vm)
     verdicts = policy.judge_all(who, requests, rules, held)
     refused = [one for one in verdicts if isinstance(one, Refused)]
     refused += [
-        Refused(one.request, "is another user's")
+        Refused(one.request, "is another user's, or another VM's")
         for one in verdicts
         if not isinstance(one, Refused) and one.request[0] in others
     ]
@@ -88,14 +95,14 @@ def _judged(who: Caller, requests: tuple[Request, ...], rules: Policy) -> list[G
     return [one for one in verdicts if not isinstance(one, Refused)]
 
 
-def _held(uid: int) -> tuple[set[str], set[str]]:
-    """The interfaces that a user has, and everything that other users have."""
+def _held(uid: int, vm: str) -> tuple[set[str], set[str]]:
+    """The interfaces that a user has, and everything that other users and VMs have."""
     held: set[str] = set()
     others: set[str] = set()
-    for owner, _, records in ledger.everything(ledger.ROOT):
-        if owner != uid:
+    for owner, name, records in ledger.everything(ledger.ROOT):
+        if (owner, name) != (uid, vm):
             others |= {record.name for record in records}
-        else:
+        if owner == uid:
             held |= {record.name for record in records if record.kind in ("tap", "macvtap")}
     return held, others
 
@@ -130,28 +137,32 @@ def _unprivileged(asked: Arguments) -> Caller:
 
 def _release(asked: Arguments) -> list[str]:
     environment = start.start()
+    who = None if asked.job else caller.caller(environment, asked.for_user)
+    if asked.job:
+        _is_root_itself(environment)
     start.drop_capabilities()
     with ledger.lock(ledger.ROOT, PATIENCE_S):
-        books = _of_job(asked.job, environment) if asked.job else [_own(asked, environment)]
+        books = (
+            [ledger.Ledger.open(ledger.ROOT, who.uid, asked.name)] if who else _of_job(asked.job)
+        )
         left = [why for book in books for why in carry.release(book, book.uid)]
     if left:
         raise InitError("\n".join(left), 75)
     return [f"{book.vm}: nothing is given to it any more" for book in books]
 
 
-def _own(asked: Arguments, environment: dict[str, str]) -> ledger.Ledger:
-    who = caller.caller(environment, asked.for_user)
-    return ledger.Ledger.open(ledger.ROOT, who.uid, asked.name)
-
-
-def _of_job(job: str, environment: dict[str, str]) -> list[ledger.Ledger]:
-    """Every VM of a scheduler's job.
+def _is_root_itself(environment: dict[str, str]) -> None:
+    """Refuses a user who came by sudo or doas.
 
     Raises:
         InitError: it is not root itself that asks (77).
     """
     if any(key in environment for key in ("SUDO_UID", "DOAS_USER")):
         raise InitError("--job is for root itself")
+
+
+def _of_job(job: str) -> list[ledger.Ledger]:
+    """Every VM of a scheduler's job."""
     books = [
         ledger.Ledger.open(ledger.ROOT, uid, vm) for uid, vm, _ in ledger.everything(ledger.ROOT)
     ]
@@ -194,8 +205,8 @@ def _say(stream: int, lines: list[str]) -> None:
 
 
 def entry() -> NoReturn:
-    """The console script."""
-    sys.exit(main(sys.argv[1:]))
+    """The console script. Everything is written by then: taking Python down would cost 10 ms."""
+    os._exit(main(sys.argv[1:]))
 
 
 if __name__ == "__main__":

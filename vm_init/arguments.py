@@ -49,13 +49,15 @@ def read(argv: list[str]) -> Arguments:
     names: list[str] = []
     words = iter(argv)
     for word in words:
-        if word in given:
+        if word == "--":
+            names += [_name(name, "a VM's name") for name in words]
+        elif word in given:
             raise InitError(f"{word} is given twice\n{USAGE}", status=64)
-        if word in WITH_VALUE:
+        elif word in WITH_VALUE:
             given[word] = _name(next(words, ""), word)
         elif word in ACTS:
             given[word] = word
-        elif word != "--":
+        else:
             names.append(_name(word, "a VM's name"))
     return _meant(given, names)
 

@@ -76,12 +76,20 @@ def ask(who: Caller, vm: str, confdir: str = "") -> tuple[Request, ...]:
     if child == 0:
         _child(who, vm, confdir, theirs, parent)
     os.close(theirs)
+    _get_ready()
     try:
         frame = _receive(ours)
     finally:
         os.close(ours)
         status = _end(child)
     return _answer(frame, status)
+
+
+def _get_ready() -> None:
+    """Loads, while the child reads, what root's half needs next."""
+    from vm_init import carry, taps
+
+    del carry, taps
 
 
 def _child(who: Caller, vm: str, confdir: str, pipe: int, parent: int) -> NoReturn:

@@ -58,6 +58,8 @@ def intend(granted: Granted, caller: Caller, vm: str, kind: str) -> Record:
         if found != granted.pinned:
             raise InitError(f"{name}: is {found}, and the policy names {granted.pinned or '-'}")
         return Record("pci", name, target=str(caller.uid), former=driver)
+    if _machine_owner(name) is not None:
+        raise InitError(f"{name}: not allowed on this host")
     return Record("vm", name, nonce=nonce, target=str(caller.uid))
 
 
@@ -80,6 +82,14 @@ def act(record: Record, caller: Caller) -> Record:
     return record._replace(done=True)
 
 
+def _machine_owner(name: str) -> int | None:
+    """Whose a virtual machine is; None when there is none of this name."""
+    try:
+        return os.lstat(f"{Host.nodes.dev}/vmm/{name}").st_uid
+    except FileNotFoundError:
+        return None
+
+
 def _siblings() -> list[str]:
     try:
         return os.listdir(f"{Host.nodes.dev}/vmm.io")
@@ -97,12 +107,11 @@ def _shown(name: str) -> str:
 
 def holds(record: Record, caller: Caller) -> bool:
     """Whether it is still as the record says."""
-    del caller
     if record.kind == "tap":
         return freebsd.described(_shown(record.name)) == record.tag
     if record.kind == "pci":
         return freebsd.identity(_run(freebsd.identify(record.name)))[1] == "ppt"
-    return os.path.exists(f"{Host.nodes.dev}/vmm/{record.name}")
+    return _machine_owner(record.name) == caller.uid
 
 
 def undo(record: Record) -> str:
@@ -114,7 +123,7 @@ def undo(record: Record) -> str:
         elif record.kind == "pci":
             if record.former != "ppt":
                 _run(freebsd.unbind(record.name))
-        elif record.done and os.path.exists(f"{Host.nodes.dev}/vmm/{record.name}"):
+        elif _machine_owner(record.name) in (0, int(record.target)):
             _run(freebsd.destroy_vm(record.name))
     except InitError as error:
         return str(error)

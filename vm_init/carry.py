@@ -12,30 +12,21 @@ from vm_init.verdict import InitError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Protocol
+    from typing import Any
 
     from vm_init.ledger import Ledger
     from vm_init.record import Record
     from vm_init.verdict import Caller, Granted
 
-    class Way(Protocol):
-        """What a module for a kind can do; vm_init.record has the contract."""
-
-        def act(self, record: Record, caller: Caller, /) -> Record:
-            """Does it."""
-            ...
-
-        def holds(self, record: Record, caller: Caller, /) -> bool:
-            """Whether it is as the record says."""
-            ...
-
-        def undo(self, record: Record, /) -> str:
-            """Takes it back."""
-            ...
-
 
 __all__ = ["give", "release"]
 
+MODULES = {
+    "tap": "vm_init.taps",
+    "macvtap": "vm_init.macvtaps",
+    "pci": "vm_init.pci",
+    "node": "vm_init.nodes",
+}
 REFUSED = 77
 KINDS = {Tap: "tap", Macvtap: "macvtap", Pci: "pci", Node: "node", Vm: "vm"}
 
@@ -64,12 +55,23 @@ def _known(granted: Granted, caller: Caller, ledger: Ledger) -> Record | None:
     """The record of what is given already; one that does not hold any more is undone."""
     key = (KINDS[type(granted.request)], granted.request[0])
     known = next((record for record in ledger.records if record[:2] == key), None)
-    if known is None or _holds(known, caller):
+    if known is None or (_is_same(known, granted) and _holds(known, caller)):
         return known
     left = _undo_all([known], caller.uid, ledger)
     if left:
         raise InitError("\n".join(left), 75)
     return None
+
+
+def _is_same(known: Record, granted: Granted) -> bool:
+    """Whether what is given is what is asked for, also after the description has changed."""
+    match granted.request:
+        case Tap():
+            return known.target == granted.target
+        case Macvtap(mac=mac):
+            return (known.target, known.mac) == (granted.target, mac)
+        case _:
+            return True
 
 
 def _intended(granted: Granted, caller: Caller, vm: str, together: list[str]) -> Record:
@@ -92,11 +94,12 @@ def _all(new: list[tuple[Granted, Record]], caller: Caller, ledger: Ledger) -> l
     try:
         for record in records:
             made.append(_act(record, caller))
-    except InitError as error:
-        log(caller.uid, "give", f"{ledger.vm} {_named(records[len(made)])}", f"failed: {error}")
+        ledger.done(*made)
+    except (InitError, OSError) as error:
+        log(caller.uid, "give", f"{ledger.vm} after {len(made)} things", f"failed: {error}")
         left = _undo_all([*made, *records[len(made) :]], caller.uid, ledger)
-        raise InitError("\n".join([str(error), *left]), error.status) from None
-    ledger.done(*made)
+        status = error.status if isinstance(error, InitError) else 69
+        raise InitError("\n".join([str(error), *left]), status) from None
     for (one, _), record in zip(new, made, strict=True):
         log(caller.uid, "give", f"{ledger.vm} {_named(record)}", f"done, by {one.line}")
     return _warnings(made)
@@ -135,41 +138,39 @@ def _named(record: Record) -> str:
 
 
 def _intend(granted: Granted, caller: Caller, vm: str, together: list[str]) -> Record:
-    from vm_init import bsd, macvtaps, nodes, pci, taps
-
     kind = KINDS[type(granted.request)]
-    if not IS_LINUX and kind in bsd.MODULES:
+    if kind == "vm" and IS_LINUX:
+        raise InitError(f"{granted.request[0]}: a VM is made by root on FreeBSD only", 69)
+    if kind == "macvtap" and not IS_LINUX:
+        raise InitError(f"{granted.request[0]}: macvtaps are Linux's", 69)
+    if not IS_LINUX and kind in ("tap", "pci", "vm"):
+        from vm_init import bsd
+
         return bsd.intend(granted, caller, vm, kind)
-    match granted.request:
-        case Tap():
-            return taps.intend(granted, caller, vm)
-        case Macvtap():
-            return macvtaps.intend(granted, caller, vm)
-        case Pci():
-            return pci.intend(granted, caller, vm, together)
-        case Node():
-            return nodes.intend(granted, caller, vm)
-        case Vm():
-            raise InitError(f"{granted.request.name}: a VM is made by root on FreeBSD only", 69)
+    if kind == "pci":
+        from vm_init import pci
+
+        return pci.intend(granted, caller, vm, together)
+    record: Record = _way(kind).intend(granted, caller, vm)
+    return record
 
 
-def _way(kind: str) -> Way:
+def _way(kind: str) -> Any:
     """The module that gives and takes back things of a kind on this system."""
-    from vm_init import bsd, macvtaps, nodes, pci, taps
+    from importlib import import_module
 
-    if not IS_LINUX and kind in bsd.MODULES:
-        return bsd
-    ways: dict[str, Way] = {"tap": taps, "macvtap": macvtaps, "pci": pci, "node": nodes, "vm": bsd}
-    return ways[kind]
+    bsd = kind == "vm" or (not IS_LINUX and kind in ("tap", "pci"))
+    return import_module("vm_init.bsd" if bsd else MODULES[kind])
 
 
 def _act(record: Record, caller: Caller) -> Record:
-    return _way(record.kind).act(record, caller)
+    made: Record = _way(record.kind).act(record, caller)
+    return made
 
 
 def _holds(record: Record, caller: Caller) -> bool:
-    return record.done and _way(record.kind).holds(record, caller)
+    return record.done and bool(_way(record.kind).holds(record, caller))
 
 
 def _undo(record: Record) -> str:
-    return _way(record.kind).undo(record)
+    return str(_way(record.kind).undo(record))

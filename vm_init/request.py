@@ -18,7 +18,10 @@ any doubt. A tap of no bridge is `tap NAME bridge -`.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "MOST_BYTES",
@@ -110,7 +113,7 @@ class Vm(NamedTuple):
 
 Request = Tap | Macvtap | Pci | Node | Vm
 
-_FORMS = (
+_FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Request]], ...] = (
     (re.compile(rf"tap ({NAME}) bridge ({NAME}|-)"), lambda m: Tap(m[1], bridge=m[2])),
     (re.compile(rf"tap ({NAME}) network ({NETWORK})"), lambda m: Tap(m[1], network=m[2])),
     (re.compile(rf"macvtap ({NAME}) on ({NAME}) mac ({MAC})"), lambda m: Macvtap(m[1], m[2], m[3])),
@@ -137,7 +140,8 @@ def parse(frame: bytes) -> tuple[Request, ...]:
     if first != "vmman 1" or last != f"end {len(lines)}" or len(lines) > MOST_REQUESTS:
         raise RequestError
     requests = tuple(_one(line) for line in lines)
-    if len({_subject(request) for request in requests}) != len(requests):
+    macs = [request.mac for request in requests if isinstance(request, Macvtap)]
+    if len({_subject(one) for one in requests}) + len(set(macs)) != len(requests) + len(macs):
         raise RequestError
     return requests
 

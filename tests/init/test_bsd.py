@@ -50,12 +50,20 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(bsd.Host, "below", str(tmp_path))
     monkeypatch.setattr(bsd.Host, "nodes", nodes.REAL._replace(dev=str(tmp_path / "dev")))
 
+    owners: dict[str, int] = {}
+
     def give(path: str, uid: int, host: nodes.Host) -> None:
         del host
+        owners[path] = uid
         with (tmp_path / "calls").open("a") as calls:
             calls.write(f"chown {uid} {path}\n")
 
+    def owner(name: str) -> int | None:
+        there = (tmp_path / "dev" / "vmm" / name).exists()
+        return owners.get(f"/dev/vmm/{name}", 0) if there else None
+
     monkeypatch.setattr(nodes, "give", give)
+    monkeypatch.setattr(bsd, "_machine_owner", owner)
     yield tmp_path
 
 
