@@ -169,12 +169,18 @@ def test_vfio_needs_as_much_memory_locked_as_the_guest_has_and_a_gibibyte(
     (need,) = [need for need in needs(machine) if isinstance(need, Lockable)]
     assert need.bytes == 3 << 30
     monkeypatch.setattr(os, "getuid", lambda: 1000)
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (8 << 20, 8 << 20))
+    limits = [8 << 20]
+
+    def getrlimit(which: int) -> tuple[int, int]:
+        assert which == resource.RLIMIT_MEMLOCK
+        return limits[0], limits[0]
+
+    monkeypatch.setattr(resource, "getrlimit", getrlimit)
     fault = host.lack(need, "vm")
     assert fault is not None
     assert fault.problem == (
         "VFIO locks the guest's memory: 3145728 KiB, and you may lock 8192 KiB"
     )
     assert "/etc/security/limits.d/vmman.conf" in fault.hint
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (-1, -1))
+    limits[0] = -1
     assert host.lack(need, "vm") is None
