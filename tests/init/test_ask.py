@@ -1,8 +1,11 @@
 """The child that becomes the caller: what it reads, and what it cannot do."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -537,3 +540,31 @@ def test_threat_02_roots_half_opens_nothing_of_alices(lab: Lab) -> None:
     assert [call for pid, call in lines if pid == parent and "/home" in call] == []
     opened = [call for pid, call in lines if pid != parent and "web.toml" in call]
     assert sum(call.startswith("open") for call in opened) == 1
+
+
+@pytest.mark.root
+def test_threat_28_the_child_has_no_terminal_to_type_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's own terminal is not the child's: CVE-2005-4890, CVE-2017-5226."""
+
+    def attack(vm: str) -> tuple[Tap, ...]:
+        del vm
+        told: list[str] = []
+        for number in (0, 1, 2):
+            try:
+                fcntl.ioctl(number, termios.TIOCSTI, b"x")
+                told.append(f"typed into {number}")
+            except OSError as error:
+                told.append(errno.errorcode[error.errno or 0])
+        try:
+            os.close(os.open("/dev/tty", os.O_RDWR))
+            told.append("has a terminal")
+        except OSError as error:
+            told.append(errno.errorcode[error.errno or 0])
+        told.append("leads" if os.getsid(0) == os.getpid() else "follows")
+        raise InitError(" ".join(told), 65)
+
+    monkeypatch.setattr(ask, "read", attack)
+    nobody = Caller(65534, 65534, "nobody", (65534,), ("nogroup",), "/nonexistent")
+    with pytest.raises(InitError) as refused:
+        ask.ask(nobody, "web")
+    assert str(refused.value) == "ENOTTY ENOTTY ENOTTY ENXIO leads"
