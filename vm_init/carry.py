@@ -98,8 +98,7 @@ def _all(new: list[tuple[Granted, Record]], caller: Caller, ledger: Ledger) -> l
     except (InitError, OSError) as error:
         log(caller.uid, "give", f"{ledger.vm} after {len(made)} things", f"failed: {error}")
         left = _undo_all([*made, *records[len(made) :]], caller.uid, ledger)
-        status = error.status if isinstance(error, InitError) else 69
-        raise InitError("\n".join([str(error), *left]), status) from None
+        raise InitError("\n".join([str(error), *left]), getattr(error, "status", 69)) from None
     for (one, _), record in zip(new, made, strict=True):
         log(caller.uid, "give", f"{ledger.vm} {_named(record)}", f"done, by {one.line}")
     return _warnings(made)

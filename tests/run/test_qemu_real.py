@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from vm_run.slots import Placed
 
 QEMU = shutil.which("qemu-system-x86_64")
-SCREEN_PORT = 5977
+SCREEN_PORT = 6000 + os.getpid() % 20000  # another one for each of pytest's workers
 
 pytestmark = [
     pytest.mark.real,
