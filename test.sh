@@ -22,6 +22,7 @@ want ovmf test -e /usr/share/OVMF/OVMF_CODE_4M.fd
 want make have make
 want iproute2 have ip
 want strace have strace
+want acl have setfacl
 want sudo have visudo
 want shellcheck have shellcheck
 want mandoc have mandoc
