@@ -11,7 +11,7 @@ import pytest
 
 from tests.init.lab import CHECKOUT, Lab
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("installed")]
 
 WHEELS = CHECKOUT / ".venv" / "wheels"
 READ = ("Makefile", "pyproject.toml", "README.md", "LICENSE")
@@ -76,6 +76,7 @@ def test_threat_76_nobody_but_root_can_change_what_was_installed(lab: Lab) -> No
 
 
 def test_uninstalling_leaves_the_policy_alone(lab: Lab) -> None:
+    lab.write("/etc/vmman/policy.toml", POLICY)
     make(lab, "uninstall")
     assert lab.check("cat", "/etc/vmman/policy.toml") == POLICY
     places = ["/usr/local/bin", "/usr/local/lib", "/usr/local/libexec", "/usr/local/share/man"]

@@ -4,7 +4,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -236,4 +235,3 @@ def test_threat_76_this_systems_python_is_safe() -> None:
     if not Path("/usr/bin/python3").exists():
         pytest.skip("no Python of the system")
     assert trusted.unsafe("/usr/bin/python3") == ""
-    assert sys.executable == "/usr/bin/python3" or trusted.unsafe(sys.executable) != ""
