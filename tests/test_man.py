@@ -4,7 +4,7 @@ import argparse
 import ast
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from vm_init import arguments, ask
 from vm_init.verdict import InitError
 from vm_list import __main__ as lister
 from vm_list.survey import Row
+from vm_run import attach, console, stop
 from vm_run.cli import parser
 from vm_run.look import dry_run
 from vm_run.slots import BANDS
+from vm_run.stop_jobs import Answer
 from vm_spec import Context, Machine, loads, select
 from vm_spec.devices import KINDS, Device, Graphic, Lookup
 from vm_spec.machine import Bhyve, Outcome, Qemu
@@ -26,6 +28,7 @@ from vm_spec.words import Cpu
 MAN = Path(__file__).parent.parent / "man"
 RUN, LIST, TOML = (MAN / page for page in ("vm-run.1", "vm-list.1", "vm.toml.5"))
 INIT = MAN / "vm-init.8"
+STOP, CONSOLE = (MAN / page for page in ("vm-stop.1", "vm-console.1"))
 STATUSES = {0, 3, 4, 64, 65, 66, 69, 70, 75, 77, 130}  # design, Commands; 130 is an interrupt
 HEADING = re.compile(r"^\.S[hs] (.*)$", re.MULTILINE)
 
@@ -102,6 +105,22 @@ def examples() -> list[str]:
 
 def test_the_options_of_vm_run_are_those_of_its_page() -> None:
     assert options(RUN) == strings(parser())
+
+
+@pytest.mark.parametrize(("page", "made"), [(STOP, stop.parser), (CONSOLE, console.parser)])
+def test_the_options_and_statuses_of_the_small_ones_are_those_of_their_pages(
+    page: Path, made: Callable[[], argparse.ArgumentParser]
+) -> None:
+    assert options(page) == strings(made())
+    epilog = str(made().epilog)
+    told = re.findall(r"\b(\d+) [a-z]", epilog[epilog.index("exit status:") :])
+    assert {*map(int, told)} - {129} <= statuses(page)
+    signals = {128 + number for number in attach.ENDING} | {141}
+    assert statuses(page) == {0, 64, 66, 70, 74, 75} | ({130} if page == STOP else {69} | signals)
+
+
+def test_every_key_of_an_answer_is_in_the_page_of_vm_stop() -> None:
+    assert items(part(STOP, "JSON"), "Va") == set(Answer.fields)
 
 
 def test_the_options_of_vm_list_are_those_of_its_page(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,18 +1,202 @@
-"""The terminal on a running VM's console."""
+"""vm-console: a terminal on a running VM's console."""
 
+from __future__ import annotations
+
+import os
+import signal
 import sys
-from typing import NoReturn
 
-NOT_BUILT = 70
+from vm_spec.fault import Fault, VmError, printable, report
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import NoReturn
+
+    from vm_run.attach import Visit
+    from vm_run.console_keys import Escape
+    from vm_run.console_ports import Console
+
+__all__ = ["entry", "main", "parser"]
+
+EXAMPLES = """\
+examples:
+  vm-console my-vm                its first serial port; Ctrl-] leaves
+  vm-console my-vm com2           another one, or a virtio port by its name
+  vm-console -n 20 -e ^A my-vm    the last 20 lines first; Ctrl-A leaves
+  vm-console my-vm </dev/null     what it has written up to now
+  echo reboot | vm-console --follow my-vm | tee log
+
+exit status: 0 left, or the VM has ended; 64 wrong command line, 66 no such VM or console,
+69 it is not running, 70 our bug, 74 the console cannot be opened, 75 another host or another
+program has it, 129 to 143 ended by a signal
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser; vm-console(1) has the same words."""
+    import argparse
+
+    from vm_run.console_keys import DEFAULT
+
+    made = argparse.ArgumentParser(
+        prog="vm-console",
+        usage="vm-console [-e KEY] [-n LINES] [-f] NAME [PORT]",
+        description="Attach the terminal to a console of a running virtual machine.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("name", metavar="NAME", nargs="?", default="", help="what vm-run calls it")
+    made.add_argument("port", metavar="PORT", nargs="?", default="", help="com1 to com4, or a name")
+    made.add_argument(
+        "-e", "--escape", metavar="KEY", default=DEFAULT, help="the key that leaves: ^] is Ctrl-]"
+    )
+    made.add_argument("-n", "--lines", metavar="LINES", type=_count, help="lines of history")
+    made.add_argument("-f", "--follow", action="store_true", help="stay when the input has ended")
+    made.add_argument("--version", action="store_true", help="which version this is")
+    return made
+
+
+def _count(text: str) -> int:
+    import argparse
+
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    raise argparse.ArgumentTypeError("must be a whole number from 0")
+
+
+def _mistake(message: str) -> NoReturn:
+    raise VmError(Fault(problem=message, hint="vm-console --help"), status=64)
 
 
 def main(argv: list[str]) -> int:
-    """Say that vm-console is not built yet; returns the exit status."""
-    del argv
-    print("vm-console: not built yet", file=sys.stderr)
-    return NOT_BUILT
+    """Runs the command; returns its exit status."""
+    try:
+        return _console(argv)
+    except VmError as error:
+        print(f"vm-console: {report(error.faults)}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has enough
+        return 141
+    except Exception:  # noqa: BLE001  a bug of ours: says so
+        import traceback
+
+        traceback.print_exc()
+        print("vm-console: this is a bug of vmman: please report it", file=sys.stderr)
+        return 70
+
+
+def _console(argv: list[str]) -> int:
+    made = parser()
+    made.error = _mistake  # type: ignore[method-assign]
+    call = made.parse_args(argv)
+    if call.version:
+        from vm_run.version import version
+
+        print(f"vm-console {version()}")
+        return 0
+    if not call.name:
+        _mistake("the name of a VM is missing")
+    from vm_run.attach import How, Signalled, Visit
+    from vm_run.console_keys import escape
+    from vm_run.console_ports import find
+
+    how = How(escape=escape(call.escape), lines=call.lines, follow=call.follow)
+    console = find(call.name, call.port)
+    _introduce(console, how.escape)
+    try:
+        why, visit = _visited(Visit(console, how, _tell_beside))
+    except Signalled as signalled:
+        _tell(f"{console.vm}: ended by {signal.Signals(signalled.number).name}; the guest goes on")
+        return 128 + signalled.number
+    _tell(_farewell(console, why, visit.said))
+    return 0
+
+
+def _visited(visit: Visit) -> tuple[str, Visit]:
+    """Why a visit is over; the terminal is as before, whatever happened."""
+    import termios
+    import tty
+
+    from vm_run.attach import ENDING
+    from vm_run.terminal import Saved
+
+    saved = Saved()
+    try:
+        if saved.settings is not None:
+            tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead is kept
+        why = visit.stay()
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # first the terminal, then the signal
+        saved.restore()
+        if visit.is_shown:
+            _tell("")
+        visit.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    return why, visit
+
+
+def _introduce(console: Console, escape: Escape) -> None:
+    """Tells how to leave before anything else, and who can type."""
+    from vm_run.console_ports import is_taken
+
+    if os.isatty(0):
+        leaves = f"{escape.shown} leaves, the guest goes on" if escape.shown else "no key leaves"
+        _tell(f"{console.vm} {console.name}: {leaves}")
+    if not console.to:
+        where = "the terminal of its vm-run" if console.kind == "stdio" else "a device"
+        _tell(f"{console.vm} {console.name}: this is to look only: its console is {where}")
+    elif is_taken(console):
+        problem = f"another program is connected to {console.to}"
+        if not console.log:
+            raise VmError(Fault(problem=problem, hint="end that one first"), status=75)
+        _tell(f"{console.vm} {console.name}: {problem}: what you type waits until it leaves")
+
+
+def _farewell(console: Console, why: str, said: str) -> str:
+    name = console.vm
+    match why:
+        case "ended":
+            return f"{name}: {said or 'has ended'}"
+        case "closed":
+            return f"{name}: {console.name} was closed: the guest ended or is being started again"
+        case "input":
+            return f"{name}: the input has ended; the guest goes on"
+        case _:
+            return f"{name}: left; the guest goes on"
+
+
+def _tell(text: str) -> None:
+    """Says something on standard error."""
+    _write(f"{printable(text)}\n")
+
+
+def _tell_beside(text: str) -> None:
+    """Says something while the terminal is raw: on a line of its own."""
+    _write(f"\r\n{printable(text)}\r\n" if sys.stderr.isatty() else f"{printable(text)}\n")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:  # a terminal that is gone: nothing is left to be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def entry() -> NoReturn:
-    """Run vm-console with this process's arguments and exit."""
+    """The console script."""
+    for fd in range(3):  # lest a file of ours come where a stream was closed
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry()

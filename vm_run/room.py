@@ -7,6 +7,7 @@ import time
 
 from vm_run import state
 from vm_run.process import Process
+from vm_run.request import ENDED
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Room"]
 
-_KEPT = ("hypervisor.log", "console.log", "com2.log", "com3.log", "com4.log", "lock")
+_KEPT = ("hypervisor.log", "console.log", "com2.log", "com3.log", "com4.log", ENDED, "lock")
 
 
 class Room:
@@ -157,8 +158,17 @@ class Room:
             "supervisor": os.getpid(),
             "since": time.time(),
         }
-        state.write(self.folder, common | record)
+        kept = {key: self.record[key] for key in ("outline",) if key in self.record}
+        state.write(self.folder, common | record | kept)  # a guest is as it was started
         state.replace_file(f"{self.folder}/pid", f"{record['pid']}\n")
+
+    def note(self, event: str) -> None:
+        """Keeps for vm-list, until the next start, that the guest has been asked to end."""
+        if event == "stopping":
+            try:
+                state.write(self.folder, state.read(self.folder) | {"stopping_since": time.time()})
+            except OSError:  # a full disk must not keep it from ending
+                pass
 
     def leave(self, *, clean: bool = True) -> None:
         """Gives the VM up; what an ended guest left is removed, its logs are kept."""

@@ -9,7 +9,9 @@ import time
 from vm_run.launch import hypervisor, launch
 from vm_run.options import Ending, Options
 from vm_run.prepare import require
+from vm_run.request import SIGNAL, take, write_ended
 from vm_run.room import Room
+from vm_run.say import sentence
 from vm_run.slots import place
 from vm_run.terminal import Saved
 from vm_spec.devices import VirtioConsole
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vm_run.control import Qmp
+    from vm_run.logs import Logs
     from vm_run.process import Process
     from vm_run.reboot import Boot
     from vm_run.supervise import Guest, Signals, Verdict
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "run"]
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, SIGNAL)
 
 
 def _nobody(event: dict[str, object]) -> None:
@@ -44,7 +47,8 @@ def run(
 ) -> Ending:
     """Runs a description until its guest ends for good.
 
-    Call it from the main thread: it listens to SIGTERM, SIGINT and SIGHUP meanwhile.
+    Call it from the main thread: it listens to SIGTERM, SIGINT, SIGHUP, SIGUSR1 (which is
+    vm-stop's) and SIGIO meanwhile.
 
     Args:
         description: what to run.
@@ -62,6 +66,7 @@ def run(
     clean = False
     try:
         ending = session.last()
+        write_ended(session.room.folder, ending, sentence(ending))
         clean = True
     except VmError:
         clean = session.guest is None and not session.room.record
@@ -94,6 +99,7 @@ class Session:
         self.room = Room.enter(description, options)
         self.terminal = Saved()
         self.signals: Signals | None = None
+        self.logs: Logs | None = None
         self.guest: Guest | None = None
         self.target = str(self.room.record.get("target", options.target))
         self.starts: list[float] = []
@@ -101,6 +107,7 @@ class Session:
 
     def tell(self, event: str, **facts: object) -> None:
         """Tells whoever listens what has happened."""
+        self.room.note(event)
         self.on_event({"event": event, "vm": self.room.name, "time": time.time()} | facts)
 
     def last(self) -> Ending:
@@ -159,28 +166,28 @@ class Session:
         return self._guest(machine, process, qmp)
 
     def _guest(self, machine: Machine, process: Process, qmp: Qmp | None) -> Guest:
+        from vm_run.logs import Logs
         from vm_run.supervise import Guest, Signals
 
         if self.signals is None:
             self.signals = Signals()
+            self.logs = Logs(self.room.folder)
         self.guest = Guest(process, qmp, machine, self.tell)
+        self.guest.patience = lambda: take(self.room.folder)
         return self.guest
 
     def _record(self, machine: Machine, process: Process, argv: list[str]) -> None:
-        from vm_run.process import started_at
+        from vm_run.record import consoles, facts
         from vm_run.state import replace_file
 
-        zero = time.time() - time.monotonic()
-        self.room.write(
-            {
-                "pid": process.pid,
-                "started_at": started_at(process.pid),
-                "hypervisor": hypervisor(machine),
-                "target": self.target,
-                "starts": [at + zero for at in self.starts[-(machine.reboot_limit + 1) :]],
-                "argv": argv,
-            }
-        )
+        zero, kind = time.time() - time.monotonic(), hypervisor(machine)
+        starts = [at + zero for at in self.starts[-(machine.reboot_limit + 1) :]]
+        ends = self.room.record.get("consoles")  # of a guest that was taken over: as it was started
+        if ends is None:
+            attached = not self.options.detached
+            ends = consoles(machine, kind, self.room.folder, attached=attached)
+        more = {"target": self.target, "starts": starts, "consoles": ends}
+        self.room.write(facts(machine, kind, process, argv) | more)
         for path, pid in (
             (self.options.pid_file, process.pid),
             (self.options.supervisor_pid_file, os.getpid()),
@@ -207,7 +214,7 @@ class Session:
         from vm_run.supervise import supervise
 
         assert self.signals  # noqa: S101  for the type checker: every guest comes with them
-        verdict = supervise(guest, self.signals)
+        verdict = supervise(guest, self.signals, self.logs)
         self.terminal.restore()
         guest.process.close()
         if guest.qmp:
@@ -267,6 +274,8 @@ class Session:
         if clean:
             self._remove_outside()
         self.room.leave(clean=clean)
+        if self.logs:
+            self.logs.close()
         if self.signals:
             self.signals.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)

@@ -12,6 +12,7 @@ import signal
 import time
 
 from vm_run.process import signal_name
+from vm_run.request import SIGNAL
 from vm_spec.fault import VmError
 from vm_spec.machine import Outcome
 from vm_spec.value import TYPE_CHECKING, Value
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vm_run.control import Qmp
+    from vm_run.logs import Logs
     from vm_run.process import Process
     from vm_spec.machine import Machine
 
     Tell = Callable[..., None]
 
-__all__ = ["Guest", "Signals", "Verdict", "supervise"]
+__all__ = ["Guest", "Signals", "Verdict", "listen", "supervise", "verdict"]
 
+ASKED = "vm-stop"  # who asks by the signal that is its own
 _PRESS_EVERY_S = 10.0  # a guest that is still booting does not see the power button
 _QUIT_S = 5.0  # a QEMU that does not follow `quit` for so long is killed
 _BY_REASON = {
@@ -57,13 +60,13 @@ class Verdict(Value):
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGHUP as something to poll.
+    """SIGTERM, SIGINT, SIGHUP and vm-stop's SIGUSR1 as something to poll.
 
     Attributes:
         fd: becomes readable when one of them has come.
     """
 
-    CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, SIGNAL)
 
     def __init__(self) -> None:
         self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -72,12 +75,13 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self.CAUGHT)
 
     def take(self) -> list[str]:
-        """The names of the signals that have come since the last call."""
+        """The names of the signals that have come since the last call, "vm-stop" for its own."""
         try:
             numbers = os.read(self.fd, 512)
         except BlockingIOError:
             return []
-        return [signal.Signals(number).name for number in numbers if number in self.CAUGHT]
+        caught = [signal.Signals(number) for number in numbers if number in self.CAUGHT]
+        return [ASKED if number == SIGNAL else number.name for number in caught]
 
     def close(self) -> None:
         """Gives the signals their former meaning back."""
@@ -101,6 +105,7 @@ class Guest:
         stop_timeout_s: how long it has to power off when asked.
         tell: is told what happens: tell("running"), tell("stopping", by="SIGTERM").
         name: what the hypervisor calls it.
+        patience: how many seconds vm-stop gives it; None for stop_timeout.
     """
 
     def __init__(self, process: Process, qmp: Qmp | None, machine: Machine, tell: Tell) -> None:
@@ -108,8 +113,9 @@ class Guest:
         self.process = process
         self.qmp = qmp
         self.is_qemu = qmp is not None
-        self.stop_timeout_s = machine.stop_timeout
+        self.stop_timeout_s: float = machine.stop_timeout
         self.tell = tell
+        self.patience: Callable[[], float | None] = lambda: None
         self.outcome: str | None = None
         self.forced = False
         self.force_at: float | None = None
@@ -120,7 +126,22 @@ class Guest:
         """Asks the guest to power off; asked a second time, forces it."""
         if self.force_at is not None:
             self.force(f"{by} again")
-            return
+        else:
+            self._begin_to_stop(by)
+
+    def follow(self, by: str) -> None:
+        """Does as vm-stop says; said a second time, that changes the timeout and forces nothing."""
+        asked_s = self.patience()
+        self.stop_timeout_s = self.stop_timeout_s if asked_s is None else asked_s
+        if asked_s == 0:
+            self.force_at = self.force_at or time.monotonic()
+            self.force(f"{by} --force")
+        elif self.force_at is None:
+            self._begin_to_stop(by)
+        elif asked_s is not None:
+            self.force_at = time.monotonic() + asked_s
+
+    def _begin_to_stop(self, by: str) -> None:
         now = time.monotonic()
         self.force_at = now + self.stop_timeout_s
         self.press_at = now
@@ -199,8 +220,8 @@ class Guest:
                 pass
 
 
-def supervise(guest: Guest, signals: Signals) -> Verdict:
-    """Waits until a hypervisor has ended, handing on signals, and says how."""
+def supervise(guest: Guest, signals: Signals, logs: Logs | None = None) -> Verdict:
+    """Waits until a hypervisor has ended, handing on signals and bounding logs, and says how."""
     poll = select.poll()
     poll.register(guest.process.fd, select.POLLIN)
     poll.register(signals.fd, select.POLLIN)
@@ -208,12 +229,19 @@ def supervise(guest: Guest, signals: Signals) -> Verdict:
         poll.register(guest.qmp.socket, select.POLLIN)
     else:
         guest.tell("running")
-    while guest.process.fd not in _ready(poll, guest.next_deadline()):
+    while guest.process.fd not in _ready(poll, _deadline(guest, logs)):
         for name in signals.take():
-            guest.stop(name)
-        _listen(guest, poll)
+            (guest.follow if name == ASKED else guest.stop)(name)
+        listen(guest, poll)
         guest.act(time.monotonic())
-    return _verdict(guest)
+        if logs:
+            logs.act(time.monotonic())
+    return verdict(guest)
+
+
+def _deadline(guest: Guest, logs: Logs | None) -> float | None:
+    first, second = guest.next_deadline(), logs.look_at if logs else None
+    return min((at for at in (first, second) if at is not None), default=None)
 
 
 def _ready(poll: select.poll, deadline: float | None) -> set[int]:
@@ -221,7 +249,8 @@ def _ready(poll: select.poll, deadline: float | None) -> set[int]:
     return {fd for fd, _ in poll.poll(wait_ms)}
 
 
-def _listen(guest: Guest, poll: select.poll | None = None) -> None:
+def listen(guest: Guest, poll: select.poll | None = None) -> None:
+    """Hears what QEMU has told since the last call; never waits."""
     if guest.qmp is None:
         return
     try:
@@ -234,8 +263,9 @@ def _listen(guest: Guest, poll: select.poll | None = None) -> None:
         guest.qmp = None
 
 
-def _verdict(guest: Guest) -> Verdict:
-    _listen(guest)
+def verdict(guest: Guest) -> Verdict:
+    """How a guest has ended, once its process has."""
+    listen(guest)
     code = guest.process.wait()
     outcome, detail = guest.outcome, ""
     if code is not None and code < 0:

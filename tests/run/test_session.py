@@ -75,7 +75,8 @@ def test_after_a_normal_end_nothing_is_left_but_logs(vm: Vm, guest: Path) -> Non
     assert {"qmp.sock", "supervisor.sock", "pid", "state.json", "lock"} <= set(seen)
     vm.finish(process)
     assert process.returncode == 0
-    assert sorted(entry.name for entry in vm.state.iterdir()) == ["console.log", "hypervisor.log"]
+    kept = sorted(entry.name for entry in vm.state.iterdir())
+    assert kept == ["console.log", "ended.json", "hypervisor.log"]
     assert [entry.name for entry in vm.confdir.iterdir()] == ["vm.toml"]
     assert not any(Path(pid).exists() for pid in pids)
 
