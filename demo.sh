@@ -3,8 +3,9 @@
 #
 #   ./demo.sh     as an ordinary user, or as root: then it makes and uses the user vmman-demo
 #
-# First the user runs a guest that needs no privilege; then, with root, in namespaces that leave
-# this host's network and /etc as they are, vm-init gives him a tap by an admin's policy.
+# First the user runs a guest that needs no privilege, and pulls the same guest as a Vagrant box
+# from a web server; then, with root, in namespaces that leave this host's network and /etc as they
+# are, vm-init gives him a tap by an admin's policy.
 #
 # It names each Debian package before it installs it, keeps the program in .venv, and the guest
 # and its description in ~/.cache/vmman. Its exit status is 0 only if all of it went as it should.
@@ -215,6 +216,62 @@ if ! all_yes; then
     still_running
     exit 1
 fi
+
+# --- the same guest as a Vagrant box ------------------------------------------------------------
+
+pack_box() { # a box and its catalog in $boxes, as somebody would publish them
+    rm -rf -- "$boxes" && mkdir -p -- "$boxes/files"
+    cp --sparse=always -- "$cache/guest/disk.img" "$boxes/files/disk.img"
+    echo '{"provider": "bhyve"}' >"$boxes/files/metadata.json"
+    tar -C "$boxes/files" -czf "$boxes/hello.box" metadata.json disk.img
+    rm -r -- "$boxes/files"
+    sum=$(sha256sum "$boxes/hello.box")
+    cat >"$boxes/hello.json" <<END
+{"name": "demo/hello", "versions": [{"version": "1.0", "providers": [{"name": "bhyve",
+  "url": "hello.box", "checksum_type": "sha256", "checksum": "${sum%% *}"}]}]}
+END
+}
+
+serve_boxes() { # sets server and port
+    mkfifo "$boxes/said"
+    .venv/bin/python -u -m http.server --bind 127.0.0.1 --directory "$boxes" 0 \
+        >"$boxes/said" 2>/dev/null &
+    server=$!
+    trap 'kill "$server" 2>/dev/null || true' EXIT
+    read -r _ _ _ _ _ port _ <"$boxes/said"
+}
+
+boxes=$cache/boxes
+echo
+say "packing the guest's disk as a box, and serving it on 127.0.0.1"
+pack_box
+serve_boxes
+url=http://127.0.0.1:$port/hello.json
+say "vm-pull demo/hello $url --name pulled"
+echo
+rm -f -- "$VMCONF_DIR/pulled.toml" "$VMCONF_DIR/pulled.img"
+vm-pull demo/hello "$url" --name pulled
+kill "$server"
+echo
+vm-list
+echo
+say 'vm-run pulled'
+status=0
+timeout --foreground --kill-after=90 "$LIMIT_S" vm-run pulled </dev/null || status=$?
+
+pulled_log=${XDG_RUNTIME_DIR:-/tmp/vm-$(id -u)}/vm/pulled/console.log
+same_disk() { cmp -s "$VMCONF_DIR/pulled.img" "$cache/guest/disk.img"; }
+pulled_ended_well() { [ "$status" -eq 0 ]; }
+pulled_says_hello() { grep -q 'guest: hello' "$pulled_log"; }
+no_room_left() { [ ! -e "$VMCONF_DIR/.pulled.pull" ]; }
+
+echo
+say 'what happened:'
+check 'The disk came through whole; its checksum is the one in the catalog.' same_disk
+check 'The pulled guest booted and said hello on its console.' pulled_says_hello
+check 'It powered off, and vm-run ended with status 0.' pulled_ended_well
+check 'Of the pull nothing is left but the disk and the description.' no_room_left
+all_yes || exit 1
 
 # Whoever started this as root goes on with the second part himself.
 [ "${1:-}" != first-part ] || exit 0

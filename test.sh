@@ -23,6 +23,8 @@ want make have make
 want iproute2 have ip
 want strace have strace
 want acl have setfacl
+want bubblewrap have bwrap
+want openssl have openssl
 want sudo have visudo
 want shellcheck have shellcheck
 want mandoc have mandoc
@@ -42,7 +44,7 @@ else
     rm -f .venv/has-*
     pip install --editable '.[dev]'
     # What `make install` will want, so that its test needs no network.
-    pip wheel --wheel-dir .venv/wheels 'setuptools>=77' .
+    pip wheel --wheel-dir .venv/wheels 'setuptools>=77' '.[fast]'
     venv_state | tee .venv/has-run >.venv/has-dev
 fi
 PATH=$PWD/.venv/bin:$PATH

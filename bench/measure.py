@@ -127,8 +127,8 @@ def _row(
     theirs = figures.get((contender.name, metric))
     is_ours = contender is section.contenders[0]
     ratio = None
-    if ours and theirs and not is_ours:
-        ratio = statistics.median(ours) / statistics.median(theirs)
+    if ours and theirs and not is_ours and any(theirs):
+        ratio = statistics.median(ours) / (statistics.median(theirs) or max(theirs))
     return Row(
         section=section.key,
         contender=contender.name,

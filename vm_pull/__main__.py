@@ -1,20 +1,110 @@
-"""Fetching a Vagrant box as a command."""
+"""vm-pull: a Vagrant box as a disk image and a description."""
 
+from __future__ import annotations
+
+import os
+import signal
 import sys
-from typing import NoReturn
 
-NOT_BUILT = 70
+from vm_pull.cli import parse, show_version
+from vm_pull.progress import progress
+from vm_spec.fault import VmError, printable, report
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from vm_pull.cli import Call
+    from vm_pull.pull import Pulled
+
+_UNITS = ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 
 
 def main(argv: list[str]) -> int:
-    """Say that vm-pull is not built yet; returns the exit status."""
-    del argv
-    print("vm-pull: not built yet", file=sys.stderr)
-    return NOT_BUILT
+    """Runs the command; returns its exit status."""
+    try:
+        call = parse(argv)
+        if not call.words:
+            print(show_version())
+            return 0
+        return _list(call) if call.list else _pull(call)
+    except VmError as error:
+        print(f"vm-pull: {report(error.faults)}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("vm-pull: interrupted; nothing is left", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has enough
+        return 141
+    except Exception:  # noqa: BLE001  a bug of ours: says so
+        return _our_bug()
 
 
-def entry() -> NoReturn:
-    """Run vm-pull with this process's arguments and exit."""
+def _our_bug() -> int:
+    import traceback
+
+    traceback.print_exc()
+    print("vm-pull: this is a bug of vmman, not a mistake of yours: please report it",
+          file=sys.stderr)  # fmt: skip
+    return 70
+
+
+def _list(call: Call) -> int:
+    from vm_pull.listing import listing, table
+    from vm_pull.pull import catalog
+
+    with progress(quiet=call.quiet) as shown:
+        found = catalog(call, shown)
+    print(table(listing(found)), end="")
+    return 0
+
+
+def _pull(call: Call) -> int:
+    from vm_pull.pull import pull
+
+    with progress(quiet=call.quiet) as shown:
+        done = pull(call, shown)
+    if not call.quiet:
+        print("\n".join(printable(line) for line in _summary(done)))
+    return 0
+
+
+def _summary(done: Pulled) -> list[str]:
+    """What there is now, and what to type next."""
+    lines = [
+        f"disk         {path}  ({kind}, {_shown(size)}, {_shown(here)} here)"
+        for path, kind, size, here in done.disks
+    ]
+    digest = f"{done.digest} (verified)" if done.digest else "none was published"
+    lines.append(f"checksum     {digest}")
+    if not done.file:
+        return lines
+    return [
+        f"description  {done.file}",
+        *lines,
+        f"next: vm-run {done.name} --detach",
+        f"then: ssh -p {done.port} {done.hardware.user}@localhost",
+    ]
+
+
+def _shown(count: int) -> str:
+    for bits, unit in _UNITS:
+        if count >= 1 << bits:
+            number = count / (1 << bits)
+            return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def entry() -> None:
+    """The console script; a hang-up or a polite end is an interrupt, and leaves nothing either."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     sys.exit(main(sys.argv[1:]))
 
 
