@@ -1,6 +1,7 @@
 """`make install` and `make uninstall`, for real, into a folder of the test's own."""
 
 import os
+import re
 import shutil
 import subprocess
 import tomllib
@@ -13,6 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]  # installed
 CHECKOUT = Path(__file__).parent.parent
 WHEELS = CHECKOUT / ".venv" / "wheels"
 PYTHON = "/usr/bin/python3"
+FOLDERS = ("man", "etc", "completions")
+BASH, FISH = "share/bash-completion/completions", "share/fish/vendor_completions.d"
 COMMANDS: dict[str, str] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"][
     "scripts"
 ]
@@ -40,7 +43,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lacking("needs make and the wheels that ./test.sh keeps")
     folder = tmp_path_factory.mktemp("copy")
     for source in CHECKOUT.iterdir():
-        if source.is_dir() and (source.name == "man" or source.name.startswith("vm_")):
+        if source.is_dir() and (source.name in FOLDERS or source.name.startswith("vm_")):
             shutil.copytree(source, folder / source.name)
         elif source.name in {"Makefile", "pyproject.toml", "README.md", "LICENSE"}:
             shutil.copy(source, folder)
@@ -74,10 +77,37 @@ def test_an_installed_command_starts_without_the_checkout(prefix: Path, command:
 
 def test_what_is_installed_is_compiled(prefix: Path) -> None:
     library = prefix / "lib" / "vmman"
-    sources = sorted(path.stem for path in library.glob("vm_*/*.py"))
-    compiled = sorted(path.name.partition(".")[0] for path in library.glob("vm_*/__pycache__/*"))
+    sources = sorted(path.stem for path in library.glob("vm_*/**/*.py"))
+    compiled = sorted(path.name.partition(".")[0] for path in library.glob("vm_*/**/__pycache__/*"))
     assert sources
     assert compiled == sources
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_its_completions_where_shells_look(prefix: Path, command: str) -> None:
+    sources = CHECKOUT / "completions"
+    bash, fish = prefix / BASH / command, prefix / FISH / f"{command}.fish"
+    assert bash.read_text() == (sources / "vmman.bash").read_text()
+    assert fish.read_text() == (sources / "vmman.fish").read_text()
+    zsh = (prefix / "share" / "zsh" / "site-functions" / "_vmman").read_text()
+    assert command in zsh.partition("\n")[0].split()
+
+
+@pytest.mark.parametrize("unit", ["vm-run@.service", "vm-autostart.service"])
+def test_the_units_start_what_was_installed(prefix: Path, unit: str) -> None:
+    text = (prefix / "lib" / "systemd" / "user" / unit).read_text()
+    programs = re.findall(r'"(/[^"]*)"', text)
+    assert f"{prefix}/bin/vm-run" in programs
+    assert [program for program in programs if not os.access(program, os.X_OK)] == []
+
+
+@pytest.mark.parametrize(
+    "prefix", ["local", "/a'b", '/a"b', "/a|b", "/a&b", "/a%b", "/a$$b", "/a`b"]
+)
+def test_a_prefix_that_would_mean_something_else_is_refused(copy: Path, prefix: str) -> None:
+    argv = ["make", "paths", f"PREFIX={prefix}"]
+    refused = subprocess.run(argv, cwd=copy, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
 
 
 def test_uninstall_takes_away_exactly_what_install_brought(

@@ -51,7 +51,7 @@ def _our_bug() -> int:
 
 
 def _list(call: Call) -> int:
-    from vm_pull.listing import listing, table
+    from vm_pull.catalogs.listing import listing, table
     from vm_pull.pull import catalog
 
     with progress(quiet=call.quiet) as shown:

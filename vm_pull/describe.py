@@ -6,15 +6,15 @@ stands in comments only, and escaped.
 
 from __future__ import annotations
 
-from vm_pull.hardware import plain
-from vm_pull.urls import shown
+from vm_pull.hardware.hardware import plain
+from vm_pull.net.urls import shown
 from vm_spec.storage import format_of
 from vm_spec.value import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vm_pull.hardware import Hardware
+    from vm_pull.hardware.hardware import Hardware
 
 __all__ = ["Provenance", "describe", "for_bhyve"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from vm_pull import boxfolder, checksum, choose, magic, registry, urls
-from vm_pull import catalog as catalogs
-from vm_pull.local import LocalDownload
-from vm_pull.source import BoxFolder, File, Registry, Source, Url
+from vm_pull.catalogs import boxfolder, checksum, choose, registry
+from vm_pull.catalogs import catalog as catalogs
+from vm_pull.catalogs.source import BoxFolder, File, Registry, Source, Url
+from vm_pull.net import magic, urls
+from vm_pull.net.local import LocalDownload
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING, Value, assert_never
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Protocol
 
-    from vm_pull.catalog import Catalog, Offer
-    from vm_pull.checksum import Checksum
-    from vm_pull.choose import Choice, Wishes
-    from vm_pull.download import Download
-    from vm_pull.web import Web
+    from vm_pull.catalogs.catalog import Catalog, Offer
+    from vm_pull.catalogs.checksum import Checksum
+    from vm_pull.catalogs.choose import Choice, Wishes
+    from vm_pull.net.download import Download
+    from vm_pull.net.web import Web
 
     class Stream(Protocol):
         """A box on its way: a `Download`, a `LocalDownload` or a `Packed`."""
@@ -153,7 +154,7 @@ class Searcher:
     def _offered(self, offer: Offer, base: str) -> Stream:
         """The box of an offer; `base` is where its catalog came from."""
         if os.path.isdir(offer.url) and not urls.is_web(offer.url):
-            from vm_pull.packed import Packed
+            from vm_pull.catalogs.packed import Packed
 
             return Packed(offer.url)
         is_web = urls.is_web(offer.url)

@@ -6,15 +6,16 @@ import os
 import posixpath
 import sys
 
-from vm_pull import convert
-from vm_pull.image import Image
+from vm_pull.images import convert
+from vm_pull.images.image import Image
+from vm_pull.images.vmdk_files import PART, joined
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vm_pull.hardware import Hardware
+    from vm_pull.hardware.hardware import Hardware
     from vm_pull.room import Room
     from vm_pull.unpack import Disk, Unpacked
 
@@ -51,8 +52,9 @@ def used(room: Room, box: Unpacked, hardware: Hardware) -> list[Disk]:
     by_member = {disk.member: disk for disk in box.disks}
     found: list[Disk] = []
     for use in hardware.disks:
-        if use.member in by_member:
-            found.append(by_member[use.member])
+        disk = by_member.get(use.member)
+        if disk and PART not in disk.image.notes:
+            found.append(disk)
         elif use.member in box.texts:
             found.append(_joined(room, use.member, box))
         else:
@@ -69,7 +71,6 @@ def _joined(room: Room, member: str, box: Unpacked) -> Disk:
         VmError: a part is not in the box, or is not what the box says (65).
     """
     from vm_pull.unpack import Disk
-    from vm_pull.vmdk_files import joined
 
     folder = posixpath.dirname(member)
     parts = {

@@ -9,7 +9,7 @@ import re
 import socket
 import struct
 
-from vm_pull.hardware import plain
+from vm_pull.hardware.hardware import plain
 from vm_spec.devices import Nic
 from vm_spec.fault import Fault, VmError
 from vm_spec.library import load, names, read

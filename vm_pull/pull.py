@@ -6,24 +6,28 @@ import os
 import sys
 import time
 
-from vm_pull import box, checksum, find, finish, partitions, ports, registry, urls
-from vm_pull import source as sources
-from vm_pull.choose import Wishes
+from vm_pull import find, finish, ports
+from vm_pull.catalogs import checksum, registry
+from vm_pull.catalogs import source as sources
+from vm_pull.catalogs.choose import Wishes
 from vm_pull.describe import Provenance, describe, for_bhyve
+from vm_pull.hardware import box
+from vm_pull.images import partitions
+from vm_pull.net import urls
+from vm_pull.net.web import Web
 from vm_pull.receive import received
 from vm_pull.room import Room
 from vm_pull.target import target
-from vm_pull.web import Web
 from vm_spec.value import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vm_pull.catalog import Catalog
+    from vm_pull.catalogs.catalog import Catalog
     from vm_pull.cli import Call
     from vm_pull.find import Found
     from vm_pull.finish import Made
-    from vm_pull.hardware import Hardware
+    from vm_pull.hardware.hardware import Hardware
     from vm_pull.progress import Progress
     from vm_pull.target import Target
     from vm_pull.unpack import Unpacked

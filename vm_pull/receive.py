@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from vm_pull import checksum, pipe
+from vm_pull.archive import pipe
+from vm_pull.catalogs import checksum
+from vm_pull.net.urls import shown
 from vm_pull.progress import counted
 from vm_pull.unpack import unpack
-from vm_pull.urls import shown
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from vm_pull.catalogs.source import default_name
 from vm_pull.room import EXISTS
-from vm_pull.source import default_name
 from vm_run.state import is_locked, lock_path
 from vm_spec.fault import Fault, VmError
 from vm_spec.library import SYNTAXES, confdir
@@ -13,8 +13,8 @@ from vm_spec.value import TYPE_CHECKING, Value
 from vm_spec.words import VmName
 
 if TYPE_CHECKING:
+    from vm_pull.catalogs.source import Source
     from vm_pull.cli import Call
-    from vm_pull.source import Source
 
 __all__ = ["Target", "target"]
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 from itertools import chain
 
-from vm_pull.cursor import Cursor
-from vm_pull.grains import StreamDecoder
-from vm_pull.image import FIRST, Image, judge, sniff
-from vm_pull.inflate import inflated
-from vm_pull.members import filled, members
-from vm_pull.pipe import ahead
-from vm_pull.refusal import refusal
-from vm_pull.sorting import is_disk, is_left, is_optional, is_text
-from vm_pull.sparse import SparseFile
-from vm_pull.zip_members import MAGIC, zip_members
+from vm_pull.archive.cursor import Cursor
+from vm_pull.archive.inflate import inflated
+from vm_pull.archive.members import filled, members
+from vm_pull.archive.pipe import ahead
+from vm_pull.archive.refusal import refusal
+from vm_pull.archive.sorting import is_disk, is_left, is_optional, is_text
+from vm_pull.archive.sparse import SparseFile
+from vm_pull.archive.zip_members import MAGIC, zip_members
+from vm_pull.images.grains import StreamDecoder
+from vm_pull.images.image import FIRST, Image, judge, sniff
 from vm_spec.fault import VmError
 from vm_spec.value import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from vm_pull.cursor import Buffer
-    from vm_pull.members import Member, Piece
+    from vm_pull.archive.cursor import Buffer
+    from vm_pull.archive.members import Member, Piece
     from vm_spec.fault import Fault
 
 __all__ = ["Disk", "Unpacked", "unpack"]

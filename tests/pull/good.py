@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vm_pull.image import FIRST, Image, judge, sniff
-from vm_pull.vmdk_files import split
+from vm_pull.images.image import FIRST, Image, judge, sniff
+from vm_pull.images.vmdk_files import split
 
 MOST = 1 << 40
 MIB = 1 << 20

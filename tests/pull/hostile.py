@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from vm_pull.vhdx import DISK_SIZE, PARAMETERS, PARENT, crc32c
+from vm_pull.images.vhdx import DISK_SIZE, PARAMETERS, PARENT, crc32c
 
 CANARY = b"The canary sings, so something read a file that it may not. "
 SECTOR = 512

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.pull import good
 from tests.pull.virtualbox import SECTOR
-from vm_pull.accel import grain_inflater
-from vm_pull.grains import StreamDecoder
+from vm_pull.archive.accel import grain_inflater
+from vm_pull.images.grains import StreamDecoder
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MOST = 1 << 50

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_pull import accel
+from vm_pull.archive import accel
 
 CHECKOUT = Path(__file__).parent.parent.parent
 LIBRARIES = ("deflate", "isal.isal_zlib", "zlib_ng.zlib_ng", "zlib")
@@ -25,7 +25,7 @@ BAD_SUM = PACKED[:-1] + bytes([PACKED[-1] ^ 1])
 CHOSEN = """
 import sys
 sys.modules.update(dict.fromkeys(sys.argv[1:]))
-from vm_pull import accel
+from vm_pull.archive import accel
 content = accel.grain_inflater()(bytes.fromhex("{}"), 99)
 print(type(accel.gunzip()).__module__.rpartition(".")[2], type(content).__name__)
 """.format(zlib.compress(b"grain").hex())

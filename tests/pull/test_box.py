@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pull.ovfs import DISK, FILE, ITEMS, item, machine, ovf, rasd, second
-from vm_pull import box, providers
-from vm_pull.hardware import DiskUse, Hardware
+from vm_pull import providers
+from vm_pull.hardware import box
+from vm_pull.hardware.hardware import DiskUse, Hardware
 from vm_spec import VmError
 
 MIB, GIB = 1 << 20, 1 << 30

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vm_pull.boxfolder import Member, catalog, is_box, members, name_of, open_member
-from vm_pull.choose import Wishes, choose
+from vm_pull.catalogs.boxfolder import Member, catalog, is_box, members, name_of, open_member
+from vm_pull.catalogs.choose import Wishes, choose
 from vm_spec.fault import VmError
 
 

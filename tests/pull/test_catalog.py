@@ -6,8 +6,8 @@ import json
 import pytest
 
 from tests.pull.catalogs import catalog, offer, oraclelinux, registry_entry, version
-from vm_pull.catalog import MOST_BYTES, Offer, architecture_of, read
-from vm_pull.urls import is_web
+from vm_pull.catalogs.catalog import MOST_BYTES, Offer, architecture_of, read
+from vm_pull.net.urls import is_web
 from vm_spec.fault import VmError
 
 WEB = "https://example.org/boxes/8.json"

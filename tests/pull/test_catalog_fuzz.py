@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pull.catalogs import oraclelinux
-from vm_pull.catalog import Catalog, read
-from vm_pull.choose import Choice, Wishes, choose
-from vm_pull.listing import listing, table
-from vm_pull.urls import is_web
+from vm_pull.catalogs.catalog import Catalog, read
+from vm_pull.catalogs.choose import Choice, Wishes, choose
+from vm_pull.catalogs.listing import listing, table
+from vm_pull.net.urls import is_web
 from vm_spec.fault import VmError
 
 WEB = "https://example.org/boxes/8.json"

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from vm_pull.checksum import KINDS, Checksum, parse, published, remark
+from vm_pull.catalogs.checksum import KINDS, Checksum, parse, published, remark
 from vm_spec.fault import VmError
 
 SHA256 = hashlib.sha256(b"box").hexdigest()

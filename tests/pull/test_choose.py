@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.pull.catalogs import catalog, offer, oraclelinux, registry_entry, version
-from vm_pull.catalog import Catalog, Offer, Release, read
-from vm_pull.choose import Choice, Wishes, choose, host_architecture
-from vm_pull.listing import Row, listing, table
+from vm_pull.catalogs.catalog import Catalog, Offer, Release, read
+from vm_pull.catalogs.choose import Choice, Wishes, choose, host_architecture
+from vm_pull.catalogs.listing import Row, listing, table
 from vm_spec.fault import VmError
 
 WEB = "https://example.org/c.json"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.pull import good, hostile
-from vm_pull import confine, convert, limited
-from vm_pull.confine import Limits
-from vm_pull.image import Image
+from vm_pull.images import confine, convert, limited
+from vm_pull.images.confine import Limits
+from vm_pull.images.image import Image
 from vm_spec.fault import VmError
 
 MIB = 1 << 20

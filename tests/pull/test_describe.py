@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pull.ovfs import machine, ovf
-from vm_pull import box
 from vm_pull.describe import Provenance, describe, for_bhyve
-from vm_pull.hardware import DiskUse, Hardware
+from vm_pull.hardware import box
+from vm_pull.hardware.hardware import DiskUse, Hardware
 from vm_run import look
 from vm_spec import Context, Description, VmError, loads
 from vm_spec.machine import HypervisorName

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.pull.server import File, Reply, Seen, Server, raw, redirect, serve
-from vm_pull.local import LocalDownload
-from vm_pull.tries import Patience
-from vm_pull.web import Web
+from vm_pull.net.local import LocalDownload
+from vm_pull.net.tries import Patience
+from vm_pull.net.web import Web
 from vm_spec.fault import VmError
 
 QUICK = Patience(pause_s=0.001)

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.pull import good, hostile
-from vm_pull import confine
-from vm_pull.confine import Limits
-from vm_pull.convert import opened
-from vm_pull.image import Image
-from vm_pull.vmdk_files import split
+from vm_pull.images import confine
+from vm_pull.images.confine import Limits
+from vm_pull.images.convert import opened
+from vm_pull.images.image import Image
+from vm_pull.images.vmdk_files import split
 from vm_spec.fault import VmError
 
 LIMITS = Limits(cpu_s=20, file=16 << 20)

@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said(images: dict[str, bytes], tmp_path: Path, name: s
 
 def test_the_checksum_of_vhdx_is_that_of_the_standard() -> None:
     """RFC 3720, B.4: thirty-two bytes of zeros, of ones, and upwards."""
-    from vm_pull.vhdx import crc32c
+    from vm_pull.images.vhdx import crc32c
 
     assert crc32c(bytes(32)) == 0x8A9136AA
     assert crc32c(b"\xff" * 32) == 0x62A8AB43

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm_pull.gem import Version, constraints, satisfies
+from vm_pull.catalogs.gem import Version, constraints, satisfies
 
 # Each is older than the next.
 ORDERED = [

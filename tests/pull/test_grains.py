@@ -26,8 +26,8 @@ from tests.pull.streams import (
     records_of,
 )
 from tests.pull.virtualbox import DIRECTORY, END, FOOTER, GRAIN, SECTOR, TABLE, Writer
-from vm_pull.grains import StreamDecoder
-from vm_pull.sparse import SparseFile
+from vm_pull.archive.sparse import SparseFile
+from vm_pull.images.grains import StreamDecoder
 from vm_spec.fault import VmError
 
 DIRECTORY_AT = 26 * SECTOR  # in small images of qemu-img

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.pull import good, hostile
-from vm_pull.image import Image, judge, sniff
+from vm_pull.images.image import Image, judge, sniff
 from vm_spec.fault import VmError
 
 BOOT = b"\x55\xaa"

@@ -8,8 +8,8 @@ from importlib import import_module
 import pytest
 
 from tests.pull import boxes
-from vm_pull import accel
-from vm_pull.inflate import inflated
+from vm_pull.archive import accel
+from vm_pull.archive.inflate import inflated
 from vm_spec.fault import VmError
 
 CONTENT = os.urandom(100_000) + bytes(700_000) + b"the end"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm_pull import magic
+from vm_pull.net import magic
 from vm_spec.fault import VmError
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pull import boxes
-from vm_pull.members import members
+from vm_pull.archive.members import members
 from vm_spec.fault import VmError
 
 Read = list[tuple[str, bytes]]

@@ -21,9 +21,9 @@ from tests.pull.ovfs import (
     second,
     vbox_disk,
 )
-from vm_pull import ovf as reader
-from vm_pull.hardware import DiskUse, Hardware
-from vm_pull.ovf_hardware import bytes_in
+from vm_pull.hardware import ovf as reader
+from vm_pull.hardware.hardware import DiskUse, Hardware
+from vm_pull.hardware.ovf_hardware import bytes_in
 from vm_spec import VmError
 
 MIB, GIB = 1 << 20, 1 << 30

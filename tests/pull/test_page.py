@@ -31,7 +31,7 @@ def test_its_options_are_those_of_the_program() -> None:
 def statuses() -> set[int]:
     """Every status that a module of vm-pull gives a VmError, where it stands there as a number."""
     found: set[int] = set()
-    for source in (HOUSE / "vm_pull").glob("*.py"):
+    for source in (HOUSE / "vm_pull").rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "status":
                 found |= {int(text) for text in re.findall(r"\b(\d+)\b", ast.unparse(node.value))}
@@ -62,7 +62,7 @@ def test_each_example_of_the_help_is_understood() -> None:
 
 
 def test_every_variable_that_is_looked_at_is_in_it() -> None:
-    sources = [source.read_text() for source in (HOUSE / "vm_pull").glob("*.py")]
+    sources = [source.read_text() for source in (HOUSE / "vm_pull").rglob("*.py")]
     named = {
         name for text in sources for name in re.findall(r'"((?:VAGRANT|ATLAS)_[A-Z_]+)"', text)
     }

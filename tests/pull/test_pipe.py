@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vm_pull.pipe import ahead, hashed
+from vm_pull.archive.pipe import ahead, hashed
 from vm_spec.fault import Fault, VmError
 
 

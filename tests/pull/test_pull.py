@@ -342,3 +342,25 @@ def test_vmwares_split_disks_are_joined(user: Inside) -> None:
     status, _, err = user.pull(user.offer(box, "vmware_desktop"))
     assert status == 0, err
     assert (user.vms / "box.img").read_bytes() == DISK
+
+
+def test_one_part_of_a_split_disk_is_no_disk(user: Inside) -> None:
+    raw = user.folder / "x.raw"
+    raw.write_bytes(DISK)
+    call = [
+        "qemu-img",
+        "convert",
+        "-f",
+        "raw",
+        "-O",
+        "vmdk",
+        "-o",
+        "subformat=twoGbMaxExtentSparse",
+    ]
+    subprocess.run([*call, str(raw), str(user.folder / "disk.vmdk")], check=True)
+    part = (user.folder / "disk-s001.vmdk").read_bytes()
+    text = b'{"provider": "libvirt", "disks": [{"path": "disk-s001.vmdk"}]}'
+    box = boxes.box(boxes.file("disk-s001.vmdk", part), boxes.file("metadata.json", text))
+    status, _, err = user.pull(user.offer(box))
+    assert (status, user.names()) == (65, []), err
+    assert "disk-s001.vmdk" in err

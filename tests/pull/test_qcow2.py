@@ -10,7 +10,7 @@ import pytest
 
 from tests.pull import good, hostile
 from tests.pull.hostile import CLUSTER, COMPRESSED, COPIED, DATA, qcow2
-from vm_pull.image import Image
+from vm_pull.images.image import Image
 from vm_spec.fault import VmError
 
 GIB = 1 << 30

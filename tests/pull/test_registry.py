@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_pull.registry import addresses, rewritten, server, token
+from vm_pull.catalogs.registry import addresses, rewritten, server, token
 from vm_spec.fault import VmError
 
 OWN = {"VAGRANT_SERVER_URL": "https://boxes.example.org/vagrant/"}

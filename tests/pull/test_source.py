@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_pull.source import BoxFolder, File, Registry, Source, Url, default_name, source
+from vm_pull.catalogs.source import BoxFolder, File, Registry, Source, Url, default_name, source
 from vm_spec.fault import VmError
 
 CATALOG = "https://oracle.github.io/vagrant-projects/boxes/oraclelinux/8.json"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.pull import good
-from vm_pull.sparse import SparseFile
+from vm_pull.archive.sparse import SparseFile
 from vm_spec.fault import VmError
 
 KIB, MIB = 1 << 10, 1 << 20

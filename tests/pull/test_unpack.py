@@ -12,7 +12,7 @@ import pytest
 
 from tests.pull import boxes, virtualbox
 from tests.pull.unpack_room import DISK, MOST, OVF, RAW, Room, kinds, qemu_img, room
-from vm_pull.pipe import hashed
+from vm_pull.archive.pipe import hashed
 from vm_pull.unpack import unpack
 from vm_spec.fault import VmError
 

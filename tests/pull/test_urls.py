@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm_pull import urls
+from vm_pull.net import urls
 from vm_spec.fault import VmError
 
 ELSEWHERE = "https://boxes.example.org/8.json"

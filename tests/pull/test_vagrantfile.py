@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vm_pull import vagrantfile
-from vm_pull.hardware import DiskUse, Hardware
-from vm_pull.vagrantfile import Hints
+from vm_pull.hardware import vagrantfile
+from vm_pull.hardware.hardware import DiskUse, Hardware
+from vm_pull.hardware.vagrantfile import Hints
 
 WHOLE = """
 Vagrant.configure("2") do |config|

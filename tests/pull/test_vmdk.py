@@ -9,7 +9,7 @@ import pytest
 
 from tests.pull import good, virtualbox
 from tests.pull.virtualbox import DESCRIPTOR, Writer
-from vm_pull.vmdk import AT_END, FIRST_BYTES, Header, parse, read
+from vm_pull.images.vmdk import AT_END, FIRST_BYTES, Header, parse, read
 from vm_spec.fault import VmError
 
 MIB = 1 << 20

@@ -8,9 +8,9 @@ import pytest
 
 from tests.pull import good, hostile
 from tests.pull.hostile import SPLIT, vmdk
-from vm_pull import convert
-from vm_pull.image import Image
-from vm_pull.vmdk_files import PART, Extent, joined, split
+from vm_pull.images import convert
+from vm_pull.images.image import Image
+from vm_pull.images.vmdk_files import PART, Extent, joined, split
 from vm_spec.fault import VmError
 
 MIB = 1 << 20
@@ -158,6 +158,10 @@ def test_the_descriptor_that_qemu_writes_for_a_split_disk_is_read(tmp_path: Path
         ("is cut short or damaged: its data is outside the file", vmdk(grains=[129])),
         ("is cut short or damaged: its grain table is outside the file", vmdk(directory=[253])),
         ("is damaged: it is made for streaming", vmdk(directory_at=(1 << 64) - 1)),
+        (
+            "is damaged: its descriptor has no CID",
+            vmdk(hostile.DESCRIPTOR.replace("CID=12345678", "CID=what")),
+        ),
         ("is damaged: its descriptor is not where it belongs", vmdk(descriptor_at=2)),
         (
             "is damaged: its tables use more data than the file has",

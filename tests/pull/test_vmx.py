@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vm_pull import vmx
-from vm_pull.hardware import DiskUse, Hardware
+from vm_pull.hardware import vmx
+from vm_pull.hardware.hardware import DiskUse, Hardware
 from vm_spec import VmError
 
 MIB = 1 << 20

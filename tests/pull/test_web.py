@@ -21,10 +21,10 @@ from urllib3.util import parse_url
 
 from tests.pull.certificates import Authority
 from tests.pull.server import File, Reply, Seen, Server, raw, redirect, serve
-from vm_pull import urls
-from vm_pull.tries import Patience
-from vm_pull.trouble import trouble
-from vm_pull.web import Web
+from vm_pull.net import urls
+from vm_pull.net.tries import Patience
+from vm_pull.net.trouble import trouble
+from vm_pull.net.web import Web
 from vm_spec.fault import VmError
 
 QUICK = Patience(pause_s=0.001)
@@ -634,6 +634,6 @@ def test_a_connection_is_used_again_for_the_same_host(server: Server) -> None:
 
 
 def test_requests_is_imported_only_to_ask() -> None:
-    code = "import sys, vm_pull.web, vm_pull.local; sys.exit('requests' in sys.modules)"
+    code = "import sys, vm_pull.net.web, vm_pull.net.local; sys.exit('requests' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vm_pull import xml
+from vm_pull.hardware import xml
 from vm_spec import VmError
 
 SECRET = "root:canary:0:0"

@@ -1,0 +1,1 @@
+"""A box as bytes: decompressed, taken apart, written with holes."""

@@ -1,0 +1,1 @@
+"""Where a box is: registries, catalogs, versions, and what Vagrant has on this host."""

@@ -1,0 +1,1 @@
+"""What a box says of its machine, in whichever words."""
