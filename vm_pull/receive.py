@@ -38,7 +38,10 @@ def received(found: Found, room: Room, progress: Progress) -> Unpacked:
         remark = checksum.remark(digest)
         if remark:
             progress.say(remark)
-        progress.begin(f"fetching {shown(stream.url)}", stream.size or 0)
+        what = f"{found.catalog_name} {found.version}".strip()
+        if what:
+            progress.say(f"from {shown(stream.url)}")
+        progress.begin(f"fetching {what or shown(stream.url)}", stream.size or 0)
         blocks = pipe.hashed(counted(stream.blocks(), progress), *hashes)
         box = unpack(
             blocks, room.fd, most_bytes=MOST_DISK, tell=progress.say, interrupt=stream.close
