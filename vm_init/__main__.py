@@ -1,6 +1,6 @@
 """vm-init: gives a user what the admin's policy allows, nothing else, and can take it back.
 
-`give` reads like the argument for why that is so: who asks (from the kernel and sudo, all of it
+`_give` reads like the argument for why that is so: who asks (from the kernel and sudo, all of it
 checked), what for (read by a process that is the caller's for good), what the policy says of each
 request before the first is carried out, the ledger before each act, and only then the act.
 """
@@ -11,31 +11,35 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from vm_init import arguments, ask, caller, carry, ledger, policy, start
+from vm_init import arguments, ask, caller, start
 from vm_init.arguments import USAGE
 from vm_init.log import log
-from vm_init.verdict import InitError, Refused
+from vm_init.verdict import DeniedError, InitError, Refused
 
 if TYPE_CHECKING:
     from vm_init.arguments import Arguments
-    from vm_init.policy import Policy
+    from vm_init.ledger import Ledger
     from vm_init.request import Request
+    from vm_init.rules import Policy
     from vm_init.verdict import Caller, Granted
 
 PATIENCE_S = 10.0
+WRONG_WORDS, BUSY, LACKS, REFUSALS = 64, 75, 69, (77, 78)
+NOTHING = "it asks for nothing that takes root"
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
     try:
-        asked = arguments.read(argv)
-        lines = _done(asked)
+        lines = _done(arguments.read(argv))
     except InitError as error:
+        if os.geteuid() == 0 and error.status in REFUSALS and not isinstance(error, DeniedError):
+            log(0, "refuse", " ".join(argv), str(error))
         _say(2, [f"vm-init: {line}" for line in str(error).splitlines()])
         return error.status
     except OSError as error:  # a full /run, for instance: what was begun is in the ledger
         _say(2, [f"vm-init: {error}"])
-        return 69
+        return LACKS
     _say(1, lines)
     return 0
 
@@ -45,25 +49,29 @@ def _done(asked: Arguments) -> list[str]:
         case "--help":
             return list[str](USAGE.splitlines())
         case "--self-check":
-            return _checked()
+            from vm_init import selfcheck
+
+            selfcheck.check()
+            return ["nobody but root can change what vm-init stands on"]
         case "--dry-run" | "--check":
             return _planned(asked)
         case "--release":
-            return _release(asked)
+            return _release(asked, start.start())
         case "--grants":
-            return _grants(asked)
+            return _grants(asked, start.start())
         case _:
-            return _give(asked)
+            return _give(asked, start.start())
 
 
-def _give(asked: Arguments) -> list[str]:
-    environment = start.start()
-    who = caller.caller(environment, asked.for_user)
+def _give(asked: Arguments, environment: dict[str, str]) -> list[str]:
     if asked.job:
-        _is_root_itself(environment)
-    rules = policy.load()
-    requests = ask.ask(who, asked.name, environment.get("VMCONF_DIR", ""))
+        _demand_root_itself(environment, "--job")
+    who = caller.caller(environment, asked.for_user)
+    confdir = environment.get("VMCONF_DIR", "")
+    requests, rules = ask.ask(who, asked.name, confdir, _policy)
     start.drop_capabilities()
+    from vm_init import carry, ledger
+
     with ledger.lock(ledger.ROOT, PATIENCE_S):
         granted = _judged(who, asked.name, requests, rules)
         book = ledger.Ledger.open(ledger.ROOT, who.uid, asked.name)
@@ -71,7 +79,15 @@ def _give(asked: Arguments) -> list[str]:
         done = carry.give(granted, who, book)
         if asked.job and book.records:
             book.done()  # the job's number, also when everything was given already
-    return [*(done or ["it asks for nothing that takes root"]), f"next: vm-run {asked.name}"]
+    return [*(done or [NOTHING]), f"next: vm-run {asked.name}"]
+
+
+def _policy() -> Policy:
+    """The policy; while the child reads there is time to load what comes next as well."""
+    from vm_init import carry, ledger, policy, taps
+
+    del carry, ledger, taps
+    return policy.load()
 
 
 def _judged(who: Caller, vm: str, requests: tuple[Request, ...], rules: Policy) -> list[Granted]:
@@ -80,23 +96,28 @@ def _judged(who: Caller, vm: str, requests: tuple[Request, ...], rules: Policy) 
     Raises:
         InitError: one of them is not allowed, or is another user's or VM's (77).
     """
+    from vm_init import policy
+
     held, others = _held(who.uid, vm)
     verdicts = policy.judge_all(who, requests, rules, held)
-    refused = [one for one in verdicts if isinstance(one, Refused)]
-    refused += [
-        Refused(one.request, "is another user's, or another VM's")
+    refused = [
+        one
+        if isinstance(one, Refused)
+        else Refused(one.request, "is another user's, or another VM's")
         for one in verdicts
-        if not isinstance(one, Refused) and one.request[0] in others
+        if isinstance(one, Refused) or one.request[0] in others
     ]
     for one in refused:
         log(who.uid, "refuse", " ".join(map(str, one.request)), one.why)
     if refused:
-        raise InitError("\n".join(dict.fromkeys(policy.public(one, who) for one in refused)))
+        raise DeniedError("\n".join(dict.fromkeys(policy.public(one, who) for one in refused)))
     return [one for one in verdicts if not isinstance(one, Refused)]
 
 
 def _held(uid: int, vm: str) -> tuple[set[str], set[str]]:
     """The interfaces that a user has, and everything that other users and VMs have."""
+    from vm_init import ledger
+
     held: set[str] = set()
     others: set[str] = set()
     for owner, name, records in ledger.everything(ledger.ROOT):
@@ -109,70 +130,69 @@ def _held(uid: int, vm: str) -> tuple[set[str], set[str]]:
 
 def _planned(asked: Arguments) -> list[str]:
     """What would be given, with the rule behind each verdict; nothing of it needs root."""
-    who = _unprivileged(asked)
-    rules = policy.load()
-    verdicts = policy.judge_all(who, ask.read(asked.name), rules)
-    lines = [
-        f"refused  {one.why}"
-        if isinstance(one, Refused)
-        else f"granted  {' '.join(filter(None, one.request))}  ({one.line})"
-        for one in verdicts
-    ]
-    if any(isinstance(one, Refused) for one in verdicts):
-        raise InitError("\n".join(lines))
-    return lines or ["it asks for nothing that takes root"]
+    if os.getuid() == 0:
+        environment = start.start()
+        who = caller.caller(environment, asked.for_user)
+        ask.become(who, environment.get("VMCONF_DIR", ""))  # before anything of his is opened
+    elif asked.for_user:
+        raise InitError("--for-user is for root itself", WRONG_WORDS)
+    else:
+        who = caller.myself()
+    from vm_init import plan
+
+    return plan.plan(who, asked.name) or [NOTHING]
 
 
-def _unprivileged(asked: Arguments) -> Caller:
-    """Who asks; root's rights are given up before anything of the caller's is opened."""
-    if os.getuid() != 0:
-        import pwd
-
-        return caller.account(pwd.getpwuid(os.getuid()).pw_name)
-    environment = start.start()
-    who = caller.caller(environment, asked.for_user)
-    ask.become(who, environment.get("VMCONF_DIR", ""))
-    return who
-
-
-def _release(asked: Arguments) -> list[str]:
-    environment = start.start()
-    who = None if asked.job else caller.caller(environment, asked.for_user)
-    if asked.job:
-        _is_root_itself(environment)
+def _release(asked: Arguments, environment: dict[str, str]) -> list[str]:
+    for word in filter(None, (asked.job and "--job", asked.force)):
+        _demand_root_itself(environment, word)
+    uid = 0 if asked.job else _whose(asked, environment)
     start.drop_capabilities()
+    from vm_init import carry, ledger
+
     with ledger.lock(ledger.ROOT, PATIENCE_S):
-        books = (
-            [ledger.Ledger.open(ledger.ROOT, who.uid, asked.name)] if who else _of_job(asked.job)
-        )
-        left = [why for book in books for why in carry.release(book, book.uid)]
+        books = [ledger.Ledger.open(ledger.ROOT, uid, asked.name)] if uid else _of_job(asked.job)
+        left = [w for book in books for w in carry.release(book, book.uid, force=bool(asked.force))]
     if left:
-        raise InitError("\n".join(left), 75)
+        raise InitError("\n".join(left), BUSY)
     return [f"{book.vm}: nothing is given to it any more" for book in books]
 
 
-def _is_root_itself(environment: dict[str, str]) -> None:
+def _demand_root_itself(environment: dict[str, str], word: str) -> None:
     """Refuses a user who came by sudo or doas.
 
     Raises:
         InitError: it is not root itself that asks (77).
     """
-    if any(key in environment for key in ("SUDO_UID", "DOAS_USER")):
-        raise InitError("--job is for root itself")
+    if _is_by_user(environment):
+        raise InitError(f"{word} is for root itself")
 
 
-def _of_job(job: str) -> list[ledger.Ledger]:
+def _is_by_user(environment: dict[str, str]) -> bool:
+    return any(key.startswith(("SUDO_", "DOAS_")) for key in environment)
+
+
+def _whose(asked: Arguments, environment: dict[str, str]) -> int:
+    """The uid of whoever asks; root itself may name one whose account is gone."""
+    if asked.for_user.startswith("#") and not _is_by_user(environment):
+        return int(asked.for_user[1:])
+    return caller.caller(environment, asked.for_user).uid
+
+
+def _of_job(job: str) -> list[Ledger]:
     """Every VM of a scheduler's job."""
-    books = [
-        ledger.Ledger.open(ledger.ROOT, uid, vm) for uid, vm, _ in ledger.everything(ledger.ROOT)
-    ]
+    from vm_init import ledger
+
+    found = list(ledger.everything(ledger.ROOT))
+    books = [ledger.Ledger.open(ledger.ROOT, uid, vm) for uid, vm, _ in found]
     return [book for book in books if book.job == job]
 
 
-def _grants(asked: Arguments) -> list[str]:
-    environment = start.start()
-    by_user = any(key in environment for key in ("SUDO_UID", "DOAS_USER"))
-    uid = caller.caller(environment, asked.for_user).uid if by_user or asked.for_user else None
+def _grants(asked: Arguments, environment: dict[str, str]) -> list[str]:
+    from vm_init import ledger
+
+    is_one = asked.for_user or _is_by_user(environment)
+    uid = _whose(asked, environment) if is_one else None
     with ledger.lock(ledger.ROOT, PATIENCE_S):
         found = list(ledger.everything(ledger.ROOT))
     return [
@@ -181,13 +201,6 @@ def _grants(asked: Arguments) -> list[str]:
         if uid in (None, owner)
         for record in records
     ]
-
-
-def _checked() -> list[str]:
-    from vm_init import selfcheck
-
-    selfcheck.check()
-    return ["nobody but root can change what vm-init stands on"]
 
 
 def _say(stream: int, lines: list[str]) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["HELPER", "doas", "sudoers"]
-
 HELPER = "/usr/local/libexec/vmman/vm-init"
 
 # A line break or a comma in either would be another rule.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from vm_init.request import VM
 from vm_init.verdict import InitError
-
-__all__ = ["Arguments", "USAGE", "read"]
 
 USAGE = """\
 usage: vm-init NAME [--dry-run | --check]     give NAME what its description asks for
@@ -16,11 +15,21 @@ usage: vm-init NAME [--dry-run | --check]     give NAME what its description ask
        vm-init --self-check                   tell what about the installation is unsafe
 root itself, for a scheduler:
        vm-init --for-user USER [--job ID] NAME
-       vm-init --release --job ID
+       vm-init --release [--force] --for-user USER NAME
+       vm-init --release [--force] --job ID
 """
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-ACTS = {"--dry-run", "--check", "--release", "--grants", "--self-check", "--help"}
+VALUE = re.compile(VM)
+USER = re.compile(rf"{VM}|#[1-9][0-9]{{0,9}}")
 WITH_VALUE = {"--for-user", "--job"}
+FLAGS = {"--force"}
+ACTS = {"--dry-run", "--check", "--release", "--grants", "--self-check", "--help"}
+# What an act goes with that does not go with --for-user alone.
+GOES_WITH = {
+    "give": WITH_VALUE,
+    "--release": WITH_VALUE | FLAGS,
+    "--self-check": set[str](),
+    "--help": set[str](),
+}
 
 
 class Arguments(NamedTuple):
@@ -29,14 +38,16 @@ class Arguments(NamedTuple):
     Attributes:
         act: give, --dry-run, --check, --release, --grants, --self-check or --help.
         name: the VM; empty where none is meant.
-        for_user: whose VM, when root itself asks; else empty.
+        for_user: whose VM, when root itself asks: a name, or `#` and a uid; else empty.
         job: the scheduler's id for it; else empty.
+        force: `--force`, or empty.
     """
 
     act: str
     name: str = ""
     for_user: str = ""
     job: str = ""
+    force: str = ""
 
 
 def read(argv: list[str]) -> Arguments:
@@ -50,30 +61,31 @@ def read(argv: list[str]) -> Arguments:
     words = iter(argv)
     for word in words:
         if word == "--":
-            names += [_name(name, "a VM's name") for name in words]
+            names += [_one(name, "a VM's name") for name in words]
         elif word in given:
             raise InitError(f"{word} is given twice\n{USAGE}", status=64)
         elif word in WITH_VALUE:
-            given[word] = _name(next(words, ""), word)
-        elif word in ACTS:
+            given[word] = _one(next(words, ""), word, USER if word == "--for-user" else VALUE)
+        elif word in ACTS | FLAGS:
             given[word] = word
         else:
-            names.append(_name(word, "a VM's name"))
+            names.append(_one(word, "a VM's name"))
     return _meant(given, names)
 
 
-def _name(word: str, what: str) -> str:
-    if not NAME.fullmatch(word):
+def _one(word: str, what: str, form: re.Pattern[str] = VALUE) -> str:
+    if not form.fullmatch(word):
         raise InitError(f"{what} must be letters, digits, '.', '_' or '-'\n{USAGE}", status=64)
     return word
 
 
 def _meant(given: dict[str, str], names: list[str]) -> Arguments:
-    acts = [act for act in given if act in ACTS]
-    act = acts[0] if acts else "give"
-    job = given.get("--job", "")
-    by_job = act == "--release" and bool(job)
-    wanted = 0 if by_job or act in ("--grants", "--self-check", "--help") else 1
-    if len(acts) > 1 or len(names) != wanted:
+    act, *more = [word for word in given if word in ACTS] or ["give"]
+    goes_with = GOES_WITH.get(act, {"--for-user"})
+    wanted = 0 if act in ("--grants", "--self-check", "--help") else 1
+    if act == "--release" and "--job" in given:
+        goes_with, wanted = goes_with - {"--for-user"}, 0
+    if more or len(names) != wanted or not given.keys() - ACTS <= goes_with:
         raise InitError(USAGE, status=64)
-    return Arguments(act, "".join(names), given.get("--for-user", ""), job)
+    values = (given.get(word, "") for word in ("--for-user", "--job", "--force"))
+    return Arguments(act, "".join(names), *values)

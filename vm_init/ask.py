@@ -18,19 +18,20 @@ import select
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from vm_init.request import MOST_BYTES, RequestError, Vm, parse, render
+from vm_init.request import MOST_BYTES, VM, RequestError, parse, render
 from vm_init.start import IS_LINUX, capabilities, close_from, prctl
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vm_init.request import Request
     from vm_init.verdict import Caller
 
-__all__ = ["ask", "become", "read", "vm_name"]
 
-NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+T = TypeVar("T")
 FAULT = re.compile(rb"fault (6[4569]|7[07])\n(.*)", re.DOTALL)
 USAGE, WRONG, BUG = 64, 65, 70
 
@@ -53,18 +54,21 @@ def vm_name(text: str) -> str:
     Raises:
         InitError: it is none (64).
     """
-    if not NAME.fullmatch(text):
+    if not re.fullmatch(VM, text):
         raise InitError("a VM's name is 1 to 64 letters, digits, '.', '_' or '-'", USAGE)
     return text
 
 
-def ask(who: Caller, vm: str, confdir: str = "") -> tuple[Request, ...]:
-    """What a user's description wants, read by a process that is that user's.
+def ask(
+    who: Caller, vm: str, confdir: str, meanwhile: Callable[[], T]
+) -> tuple[tuple[Request, ...], T]:
+    """What a user's description wants, read by a process that is that user's; and something else.
 
     Args:
         who: the user.
         vm: the VM's name.
         confdir: the user's VMCONF_DIR; empty for ~/vm.
+        meanwhile: what to do while the description is read; its result is returned too.
 
     Raises:
         InitError: what is wrong with the description, or that nothing came in time.
@@ -76,20 +80,13 @@ def ask(who: Caller, vm: str, confdir: str = "") -> tuple[Request, ...]:
     if child == 0:
         _child(who, vm, confdir, theirs, parent)
     os.close(theirs)
-    _get_ready()
     try:
+        done = meanwhile()
         frame = _receive(ours)
     finally:
         os.close(ours)
         status = _end(child)
-    return _answer(frame, status)
-
-
-def _get_ready() -> None:
-    """Loads, while the child reads, what root's half needs next."""
-    from vm_init import carry, taps
-
-    del carry, taps
+    return _answer(frame, status), done
 
 
 def _child(who: Caller, vm: str, confdir: str, pipe: int, parent: int) -> NoReturn:
@@ -152,41 +149,13 @@ def _is_root_again() -> bool:
 
 
 def _frame(vm: str) -> bytes:
+    from vm_init import wanted  # it brings the parser: never before root is given up
+
     try:
-        return render(read(vm))
+        return render(wanted.read(vm))
     except InitError as error:
         text = str(error).encode("ascii", "backslashreplace")
         return f"fault {error.status}\n".encode() + text[: MOST_BYTES - 16]
-
-
-def read(vm: str) -> tuple[Request, ...]:
-    """What a description wants, read as whoever this process is: never root's half itself.
-
-    Raises:
-        InitError: what is wrong with the description, in the words of vm-run.
-    """
-    from vm_init.wanted import wanted
-    from vm_run.host import pci_address
-    from vm_spec import library
-    from vm_spec.fault import VmError
-
-    folder = library.confdir()
-    if not folder.startswith("/"):
-        raise InitError(f"VMCONF_DIR must be an absolute path, and is {folder!a}", USAGE)
-    try:
-        description = library.load(library.find(vm_name(vm)))
-        requests = wanted(description, pci_address, os.path.realpath)
-        if not IS_LINUX and description.machine.hypervisor != "qemu":
-            requests += (Vm(str(description.name)),)
-        return parse(render(requests))
-    except VmError as error:
-        raise InitError(str(error), error.status) from None
-    except MemoryError:
-        raise InitError(f"{vm}: takes too much memory to read", WRONG) from None
-    except OSError as error:  # no process may be started here: uclcmd
-        raise InitError(f"{vm}: cannot be read by vm-init: {error.strerror}", WRONG) from None
-    except RequestError:
-        raise InitError(f"{vm}: wants something that root cannot be asked for", WRONG) from None
 
 
 def _receive(pipe: int) -> bytes:

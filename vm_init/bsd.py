@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vm_init import freebsd, nodes
+from vm_init import freebsd, nodes, request
 from vm_init.record import Record, alias
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
     from vm_init.verdict import Caller, Granted
 
-__all__ = ["act", "holds", "intend", "undo"]
 
 MODULES = {"tap": ("if_tuntap", "if_bridge"), "pci": ("vmm",), "vm": ("vmm", "nmdm")}
 NO_DRIVER = "none"
@@ -37,13 +36,14 @@ def _run(argv: list[str]) -> str:
     return freebsd.run(argv, Host.below)
 
 
-def intend(granted: Granted, caller: Caller, vm: str, kind: str) -> Record:
+def intend(granted: Granted, caller: Caller, vm: str, together: object = ()) -> Record:
     """A record of what is not given yet.
 
     Raises:
         InitError: it is there already, or it is another device than the policy names.
     """
-    name = granted.request[0]
+    del together
+    name, kind = granted.request[0], request.kind(granted.request)
     nonce = os.urandom(8).hex()
     for module in MODULES[kind]:
         _run(freebsd.load(module))

@@ -13,7 +13,6 @@ from vm_init.verdict import Caller, InitError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["account", "caller"]
 
 # int() would take more: " 1000", "+1000", "1_000", Arabic digits.
 UID = re.compile("[1-9][0-9]{0,9}", re.ASCII)
@@ -53,6 +52,18 @@ def _by_sudo(uid: str, name: str) -> Caller:
     if found.uid != int(uid):
         raise InitError("SUDO_UID and SUDO_USER are not the same account")
     return found
+
+
+def myself() -> Caller:
+    """The account of whoever runs this.
+
+    Raises:
+        InitError: as `account` does.
+    """
+    try:
+        return account(pwd.getpwuid(os.getuid()).pw_name)
+    except KeyError:
+        raise InitError(f"there is no account of uid {os.getuid()}") from None
 
 
 def account(name: str) -> Caller:

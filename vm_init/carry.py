@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vm_init.log import log
-from vm_init.policy import public
-from vm_init.request import Macvtap, Node, Pci, Tap, Vm
+from vm_init.request import kind
 from vm_init.start import IS_LINUX
-from vm_init.verdict import InitError, Refused
+from vm_init.verdict import DeniedError, InitError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,16 +19,9 @@ if TYPE_CHECKING:
     from vm_init.verdict import Caller, Granted
 
 
-__all__ = ["give", "release"]
-
-MODULES = {
-    "tap": "vm_init.taps",
-    "macvtap": "vm_init.macvtaps",
-    "pci": "vm_init.pci",
-    "node": "vm_init.nodes",
-}
-REFUSED = 77
-KINDS = {Tap: "tap", Macvtap: "macvtap", Pci: "pci", Node: "node", Vm: "vm"}
+LINUX = {"tap": "taps", "macvtap": "macvtaps", "pci": "pci", "node": "nodes"}
+FREEBSD = {"tap": "bsd", "vm": "bsd", "pci": "bsd", "node": "nodes"}
+REFUSED, LACKS, BUSY = 77, 69, 75
 
 
 def give(granted: Sequence[Granted], caller: Caller, ledger: Ledger) -> list[str]:
@@ -40,7 +33,7 @@ def give(granted: Sequence[Granted], caller: Caller, ledger: Ledger) -> list[str
     Raises:
         InitError: something could not be given; what this run gave before it was taken back.
     """
-    together = [one.request[0] for one in granted if isinstance(one.request, Pci)]
+    together = [one.request[0] for one in granted if kind(one.request) == "pci"]
     new: list[tuple[Granted, Record]] = []
     lines: list[str] = []
     for one in granted:
@@ -51,125 +44,117 @@ def give(granted: Sequence[Granted], caller: Caller, ledger: Ledger) -> list[str
     return lines + (_all(new, caller, ledger) if new else [])
 
 
-def _known(granted: Granted, caller: Caller, ledger: Ledger) -> Record | None:
-    """The record of what is given already; one that does not hold any more is undone."""
-    key = (KINDS[type(granted.request)], granted.request[0])
-    known = next((record for record in ledger.records if record[:2] == key), None)
-    if known is None or (_is_same(known, granted) and _holds(known, caller)):
-        return known
-    left = _undo_all([known], caller.uid, ledger)
-    if left:
-        raise InitError("\n".join(left), 75)
-    return None
+def release(ledger: Ledger, uid: int, *, force: bool = False) -> list[str]:
+    """Takes back what the ledger says, the last first; returns what stays, and why.
 
-
-def _is_same(known: Record, granted: Granted) -> bool:
-    """Whether what is given is what is asked for, also after the description has changed."""
-    match granted.request:
-        case Tap():
-            return known.target == granted.target
-        case Macvtap(mac=mac):
-            return (known.target, known.mac) == (granted.target, mac)
-        case _:
-            return True
-
-
-def _intended(granted: Granted, caller: Caller, vm: str, together: list[str]) -> Record:
-    """What is about to be given; a refusal has the text of any refusal, whatever is here."""
-    try:
-        return _intend(granted, caller, vm, together)
-    except InitError as error:
-        why = "; ".join([str(error), *getattr(error, "__notes__", [])])
-        log(caller.uid, "refuse", " ".join(granted.request), why)
-        if error.status != REFUSED:
-            raise
-        raise InitError(public(Refused(granted.request, why), caller)) from None
-
-
-def _all(new: list[tuple[Granted, Record]], caller: Caller, ledger: Ledger) -> list[str]:
-    """All of it intended in the ledger, then done, one after the other, and that in the ledger."""
-    records = [record for _, record in new]
-    ledger.intend(*records)
-    made: list[Record] = []
-    try:
-        for record in records:
-            made.append(_act(record, caller))
-        ledger.done(*made)
-    except (InitError, OSError) as error:
-        log(caller.uid, "give", f"{ledger.vm} after {len(made)} things", f"failed: {error}")
-        left = _undo_all([*made, *records[len(made) :]], caller.uid, ledger)
-        raise InitError("\n".join([str(error), *left]), getattr(error, "status", 69)) from None
-    for (one, _), record in zip(new, made, strict=True):
-        log(caller.uid, "give", f"{ledger.vm} {_named(record)}", f"done, by {one.line}")
-    return _warnings(made)
-
-
-def _warnings(made: list[Record]) -> list[str]:
-    from vm_init import taps
-
-    told = (taps.warning(record) for record in made if record.kind == "tap" and IS_LINUX)
-    return [f"warning: {text}" for text in dict.fromkeys(told) if text]
-
-
-def release(ledger: Ledger, uid: int) -> list[str]:
-    """Takes back what the ledger says, the last first; returns what stays, and why."""
-    left = _undo_all(list(ledger.records), uid, ledger)
+    Args:
+        ledger: of the VM.
+        uid: whose it is.
+        force: also a tap that a program holds.
+    """
+    left = _undo_all(ledger.records, uid, ledger, force=force)
     if not ledger.records:
         ledger.forget()  # what a kill before the first record was written left
     return left
 
 
-def _undo_all(records: list[Record], uid: int, ledger: Ledger) -> list[str]:
-    left: list[str] = []
-    for record in reversed(records):
-        why = _undo(record)
-        log(uid, "release", f"{ledger.vm} {_named(record)}", why or "done")
-        if why:
-            left.append(why)
-        else:
-            ledger.forget(record)
-    return left
+def _known(granted: Granted, caller: Caller, ledger: Ledger) -> Record | None:
+    """The record of what is given already; one that does not hold any more is undone."""
+    key = (kind(granted.request), granted.request[0])
+    known = next((record for record in ledger.records if record[:2] == key), None)
+    if known is None or (_is_same(known, granted) and _holds(known, caller)):
+        return known
+    if left := _undo_all([known], caller.uid, ledger):
+        raise InitError("\n".join(left), BUSY)
+    return None
 
 
-def _named(record: Record) -> str:
-    on = f" on {record.target}" if record.kind in ("tap", "macvtap") and record.target else ""
-    return f"{record.kind} {record.name}{on}"
-
-
-def _intend(granted: Granted, caller: Caller, vm: str, together: list[str]) -> Record:
-    kind = KINDS[type(granted.request)]
-    if kind == "vm" and IS_LINUX:
-        raise InitError(f"{granted.request[0]}: a VM is made by root on FreeBSD only", 69)
-    if kind == "macvtap" and not IS_LINUX:
-        raise InitError(f"{granted.request[0]}: macvtaps are Linux's", 69)
-    if not IS_LINUX and kind in ("tap", "pci", "vm"):
-        from vm_init import bsd
-
-        return bsd.intend(granted, caller, vm, kind)
-    if kind == "pci":
-        from vm_init import pci
-
-        return pci.intend(granted, caller, vm, together)
-    record: Record = _way(kind).intend(granted, caller, vm)
-    return record
-
-
-def _way(kind: str) -> Any:
-    """The module that gives and takes back things of a kind on this system."""
-    from importlib import import_module
-
-    bsd = kind == "vm" or (not IS_LINUX and kind in ("tap", "pci"))
-    return import_module("vm_init.bsd" if bsd else MODULES[kind])
-
-
-def _act(record: Record, caller: Caller) -> Record:
-    made: Record = _way(record.kind).act(record, caller)
-    return made
+def _is_same(known: Record, granted: Granted) -> bool:
+    """Whether what is given is what is asked for, also after description or policy changed."""
+    wanted = (granted.target, granted.port, getattr(granted.request, "mac", ""))
+    is_link = known.kind in ("tap", "macvtap")
+    return not is_link or (known.target, known.port, known.mac) == wanted
 
 
 def _holds(record: Record, caller: Caller) -> bool:
     return record.done and bool(_way(record.kind).holds(record, caller))
 
 
-def _undo(record: Record) -> str:
-    return str(_way(record.kind).undo(record))
+def _intended(granted: Granted, caller: Caller, vm: str, together: list[str]) -> Record:
+    """What is about to be given; a refusal has the text of any refusal, whatever is here."""
+    try:
+        record: Record = _way(kind(granted.request)).intend(granted, caller, vm, together)
+    except InitError as error:
+        from vm_init.policy import public  # to release takes no policy
+
+        why = "; ".join([str(error), *getattr(error, "__notes__", [])])
+        log(caller.uid, "refuse", " ".join(granted.request), why)
+        if error.status != REFUSED:
+            raise
+        raise DeniedError(public(Refused(granted.request, why), caller)) from None
+    return record
+
+
+def _way(sort: str) -> Any:
+    """The module that gives and takes back things of a kind on this system."""
+    module = (LINUX if IS_LINUX else FREEBSD).get(sort)
+    if module is None:
+        raise InitError(f"a {sort} is made by root on the other system only", LACKS)
+    return import_module(f"vm_init.{module}")
+
+
+def _all(new: list[tuple[Granted, Record]], caller: Caller, ledger: Ledger) -> list[str]:
+    """All of it intended in the ledger, then done, and that in the ledger."""
+    records = [record for _, record in new]
+    ledger.intend(*records)
+    try:
+        ledger.done(*_acted(records, caller))
+    except (InitError, OSError) as error:
+        log(caller.uid, "give", ledger.vm, f"failed: {error}")
+        left = _undo_all(records, caller.uid, ledger)
+        raise InitError("\n".join([str(error), *left]), getattr(error, "status", LACKS)) from None
+    for one, record in new:
+        log(caller.uid, "give", f"{ledger.vm} {_named(record)}", f"done, by {one.line}")
+    return _warnings({record.target for record in _taps(records)})
+
+
+def _acted(records: list[Record], caller: Caller) -> list[Record]:
+    """What was given: the taps first and together."""
+    taps = _taps(records)
+    made: list[Record] = _way("tap").make(taps, caller) if taps else []
+    return made + [_way(each.kind).act(each, caller) for each in records if each not in taps]
+
+
+def _undone(records: Sequence[Record], *, force: bool) -> dict[Record, str]:
+    """For each thing empty, or why it stays; the last first, and the taps last and together."""
+    taps = _taps(records)
+    others = [record for record in reversed(records) if record not in taps]
+    whys = {record: str(_way(record.kind).undo(record)) for record in others}
+    of_taps: list[str] = _way("tap").remove(taps, force=force) if taps else []
+    return whys | dict(zip(taps, of_taps, strict=True))
+
+
+def _taps(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.kind == "tap" and IS_LINUX]
+
+
+def _warnings(bridges: set[str]) -> list[str]:
+    from vm_init import taps
+
+    return [f"warning: {text}" for text in map(taps.warning, sorted(bridges)) if text]
+
+
+def _undo_all(
+    records: Sequence[Record], uid: int, ledger: Ledger, *, force: bool = False
+) -> list[str]:
+    whys = _undone(records, force=force)
+    for record, why in whys.items():
+        log(uid, "release", f"{ledger.vm} {_named(record)}", why or "done")
+    if gone := [record for record, why in whys.items() if not why]:
+        ledger.forget(*gone)
+    return list(filter(None, whys.values()))
+
+
+def _named(record: Record) -> str:
+    on = f" on {record.target}" if record.kind in ("tap", "macvtap") and record.target else ""
+    return f"{record.kind} {record.name}{on}"

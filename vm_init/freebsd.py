@@ -17,6 +17,7 @@ import re
 import subprocess
 
 from vm_init.request import ADDRESS
+from vm_init.request import VM as NAME
 from vm_init.verdict import InitError
 
 IFCONFIG = "/sbin/ifconfig"
@@ -27,9 +28,9 @@ PATIENCE_S = 30
 # A tap of another name has a link as its node, and a name of one letter could be an option's value.
 TAP = re.compile(r"tap(?:0|[1-9][0-9]{0,3})")
 BRIDGE = re.compile(r"[a-z][a-z0-9]{0,14}")
+VM = re.compile(NAME)
 MODULE = re.compile(r"vmm|nmdm|if_tuntap|if_bridge")
 TAG = re.compile(r"vmman:[0-9]{1,10}:[A-Za-z0-9_.-]{1,64}:[0-9a-f]{16}")
-VM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def load(module: str) -> list[str]:

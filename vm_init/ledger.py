@@ -21,7 +21,9 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from vm_init.ledger_text import MOST_BYTES, UID, VM, parse, render
+from vm_init.ledger_text import MOST_BYTES, UID, parse, render
+from vm_init.opened import Opened
+from vm_init.request import VM
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
     from vm_init.record import Record
 
-__all__ = ["Ledger", "ROOT", "everything", "lock"]
 
 ROOT = "/run/vmman" if os.uname().sysname == "Linux" else "/var/run/vmman"
 
@@ -61,16 +62,10 @@ class Ledger:
         if not re.fullmatch(VM, vm) or not re.fullmatch(UID, str(uid)):
             raise InitError(f"{vm!a} of {uid}: no VM is called so", os.EX_USAGE)
         try:
-            folder = _folder(root, str(uid))
+            with _folder(root, str(uid)) as folder:
+                return cls(root, uid, vm, *_read(folder, uid, vm))
         except FileNotFoundError:
             return cls(root, uid, vm, "", ())
-        try:
-            job, records = _read(folder, uid, vm)
-        except FileNotFoundError:
-            job, records = "", ()
-        finally:
-            os.close(folder)
-        return cls(root, uid, vm, job, records)
 
     def intend(self, *records: Record) -> None:
         """Add what is about to be given."""
@@ -95,18 +90,12 @@ class Ledger:
     def _write(self, records: tuple[Record, ...]) -> None:
         data = render(self.uid, self.vm, self.job, records)
         parse(data, self.uid, self.vm)  # what could not be read again is not written
-        top = _folder(self._root, make=True)
-        try:
-            folder = _folder(str(self.uid), make=True, at=top)
-            try:
+        with _folder(self._root, make=True) as top:
+            with _folder(str(self.uid), make=True, at=top) as folder:
                 _replace(folder, f"{self.vm}.json", data if records else b"")
-            finally:
-                os.close(folder)
             if not records:
                 _remove_empty(top, str(self.uid))
             os.fsync(top)
-        finally:
-            os.close(top)
         self.records = records
 
 
@@ -117,23 +106,18 @@ def everything(root: str) -> Iterator[tuple[int, str, tuple[Record, ...]]]:
         InitError: any of them is not as root's half leaves them (78).
     """
     try:
-        top = _folder(root)
+        opened = _folder(root)
     except FileNotFoundError:
         return
-    try:
+    with opened as top:
         for user in sorted(name for name in os.listdir(top) if re.fullmatch(UID, name)):
-            folder = _folder(user, at=top)
-            try:
+            with _folder(user, at=top) as folder:
                 names = sorted(os.listdir(folder))
-            finally:
-                os.close(folder)
-            for name in names:
-                if re.fullmatch(rf"{VM}\.json", name):
-                    ledger = Ledger.open(root, int(user), name.removesuffix(".json"))
+            for vm in (name.removesuffix(".json") for name in names if name.endswith(".json")):
+                if re.fullmatch(VM, vm):
+                    ledger = Ledger.open(root, int(user), vm)
                     if ledger.records:
                         yield ledger.uid, ledger.vm, ledger.records
-    finally:
-        os.close(top)
 
 
 @contextmanager
@@ -146,20 +130,16 @@ def lock(root: str, seconds: float) -> Generator[None]:
     Raises:
         InitError: others hold it for longer than `seconds` (75).
     """
-    folder = _folder(root, make=True)
-    try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open("lock", flags, 0o600, dir_fd=folder)
-    except OSError as error:
-        raise InitError(f"{root}/lock: {error.strerror}", os.EX_CONFIG) from None
-    finally:
-        os.close(folder)
-    try:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with _folder(root, make=True) as folder:
+        try:
+            opened = Opened(os.open("lock", flags, 0o600, dir_fd=folder))
+        except OSError as error:
+            raise InitError(f"{root}/lock: {error.strerror}", os.EX_CONFIG) from None
+    with opened as fd:
         _check(os.fstat(fd), stat.S_ISREG, f"{root}/lock")
         _wait(fd, seconds)
         yield
-    finally:
-        os.close(fd)
 
 
 def _wait(fd: int, seconds: float) -> None:
@@ -169,46 +149,44 @@ def _wait(fd: int, seconds: float) -> None:
         pass
     else:
         return
-    waiting = True
 
     def late(*_: object) -> None:
-        if waiting:
-            raise InitError("another vm-init is at work; try again", os.EX_TEMPFAIL)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # once is enough
+        raise InitError("another vm-init is at work; try again", os.EX_TEMPFAIL)
 
-    former = signal.signal(signal.SIGALRM, late)
-    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.signal(signal.SIGALRM, late)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 0.05)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
     finally:
-        waiting = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGALRM, former)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 
 
-def _folder(*path: str, make: bool = False, at: int | None = None) -> int:
+def _folder(*path: str, make: bool = False, at: int | None = None) -> Opened:
     """An open folder that is root's alone; each name of the path is below the one before."""
-    fd = at
-    for name in path:
-        if make:
-            try:
-                os.mkdir(name, 0o700, dir_fd=fd)
-            except FileExistsError:
-                pass
+    name, *more = path
+    if make:
         try:
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise InitError(f"{name}: {error.strerror}", os.EX_CONFIG) from None
-        finally:
-            if fd is not None and fd != at:
-                os.close(fd)
-        fd = inner
+            os.mkdir(name, 0o700, dir_fd=at)
+        except FileExistsError:
+            pass
+    try:
+        fd = Opened(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InitError(f"{name}: {error.strerror}", os.EX_CONFIG) from None
+    try:
         _check(os.fstat(fd), stat.S_ISDIR, name)
-    assert fd is not None  # noqa: S101  # a path has a name
-    return fd
+    except InitError:
+        os.close(fd)
+        raise
+    if not more:
+        return fd
+    with fd:
+        return _folder(*more, make=make, at=fd)
 
 
 def _check(seen: os.stat_result, kind: Callable[[int], bool], name: str) -> None:

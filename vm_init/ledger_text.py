@@ -8,26 +8,23 @@ import re
 from typing import Any, NoReturn, cast
 
 from vm_init.record import Record, alias
-from vm_init.request import ADDRESS, MAC, NAME, PATH
+from vm_init.request import ADDRESS, MAC, NAME, PATH, PORT, VM
 from vm_init.verdict import InitError
-
-__all__ = ["MOST_BYTES", "UID", "VM", "parse", "render"]
 
 BOOT = "/proc/sys/kernel/random/boot_id"
 MOST_BYTES = 1 << 18
 
-VM = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 UID = r"[1-9][0-9]{0,9}"
 _OWNER = r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,9}):[0-7]{1,4}"
 _DRIVER = rf"[A-Za-z0-9_-]{{1,64}}( {_OWNER})?"
 _NONCE = r"[0-9a-f]{16}"
-# Of each kind: name, nonce, target, former, mac.
+# Of each kind: name, nonce, target, former, mac, port.
 _FORMS = {
-    "tap": (NAME, _NONCE, rf"({NAME})?", "", ""),
-    "macvtap": (NAME, _NONCE, NAME, "", MAC),
-    "node": (PATH, rf"({_NONCE})?", UID, _OWNER, ""),
-    "pci": (ADDRESS, rf"({_NONCE})?", UID, _DRIVER, ""),
-    "vm": (VM, rf"({_NONCE})?", UID, "", ""),
+    "tap": (NAME, _NONCE, rf"({NAME})?", "", "", PORT),
+    "macvtap": (NAME, _NONCE, NAME, "", MAC, ""),
+    "node": (PATH, rf"({_NONCE})?", UID, _OWNER, "", ""),
+    "pci": (ADDRESS, rf"({_NONCE})?", UID, _DRIVER, "", ""),
+    "vm": (VM, rf"({_NONCE})?", UID, "", "", ""),
 }
 _FILE = {
     "version": int,
@@ -50,7 +47,7 @@ def render(uid: int, vm: str, job: str, records: tuple[Record, ...]) -> bytes:
         "job": job,
         "records": [record._asdict() for record in records],
     }
-    return json.dumps(content, indent=0).encode("ascii")
+    return json.dumps(content, separators=(",\n", ": ")).encode("ascii")
 
 
 def parse(data: bytes, uid: int, vm: str) -> tuple[str, tuple[Record, ...]]:
@@ -93,7 +90,7 @@ def _record(given: Any, uid: int, vm: str) -> Record:
         _bad(uid, vm)
     record = Record(**given)
     forms = _FORMS.get(record.kind)
-    texts = (record.name, record.nonce, record.target, record.former, record.mac)
+    texts = (record.name, record.nonce, record.target, record.former, record.mac, record.port)
     if forms is None or not all(map(re.fullmatch, forms, texts)):
         _bad(uid, vm)
     marked = record.kind in ("tap", "macvtap")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import syslog
 
-__all__ = ["line", "log"]
-
 _MOST = 512
 
 

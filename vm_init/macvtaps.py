@@ -16,33 +16,34 @@ import time
 from typing import TYPE_CHECKING
 
 from vm_init import netlink, nodes
+from vm_init.opened import Opened
 from vm_init.record import Record, alias
 from vm_init.request import Macvtap
-from vm_init.taps import TAKEN, failed, free
+from vm_init.taps import failed, free, refusal
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
     from vm_init.verdict import Caller, Granted
 
-__all__ = ["act", "holds", "intend", "undo"]
 
 LOWEST, SPAN = 1 << 20, 1 << 29
 IN_CREATE, IN_MOVED_TO = 0x100, 0x80
 PATIENCE_S = 3.0
 
 
-def intend(granted: Granted, caller: Caller, vm: str) -> Record:
+def intend(granted: Granted, caller: Caller, vm: str, together: object = ()) -> Record:
     """A record of a macvtap that is not there yet, with its index.
 
     Raises:
         InitError: its name or address is taken, or the interface cannot carry one.
     """
+    del together
     request = granted.request
     assert isinstance(request, Macvtap)  # noqa: S101  # carry sends each kind to its module
     free(request.name)
     _parent(granted.target)
     if any(link.mac == request.mac for link in netlink.links()):
-        raise _refusal(request.name, f"an interface has the address {request.mac}")
+        raise refusal(request.name, f"an interface has the address {request.mac}")
     number = LOWEST + int.from_bytes(os.urandom(4), "big") % SPAN
     nonce = os.urandom(8).hex()
     return Record(
@@ -66,9 +67,9 @@ def act(record: Record, caller: Caller) -> Record:
     try:
         parent = _parent(record.target)
         netlink.create_macvtap(record.number, record.name, parent.number, record.mac)
-        netlink.change(record.number, {"alias": record.tag, "quiet": True})
+        netlink.change((record.number, {"alias": record.tag, "quiet": True}))
         _give(record, caller.uid)
-        netlink.change(record.number, {"up": True})
+        netlink.change((record.number, {"up": True}))
     except OSError as error:
         raise failed(record, error) from None
     if not holds(record, caller):
@@ -82,19 +83,14 @@ def holds(record: Record, caller: Caller) -> bool:
     if link is None or not link.up or link.name != record.name or link.mac != record.mac:
         return False
     parent = netlink.link(link.parent)
-    if parent is None or parent.name != record.target or link.mode != "bridge":
+    if parent is None or parent.name != record.target or not link.is_bridge_mode:
         return False
     try:
-        fd = nodes.pin(f"/dev/tap{record.number}")
-    except InitError:
+        with Opened(nodes.pin(f"/dev/tap{record.number}")) as fd:
+            seen = os.fstat(fd)
+            return (seen.st_uid, seen.st_rdev) == (caller.uid, _device(record))
+    except (InitError, OSError):
         return False
-    try:
-        seen = os.fstat(fd)
-        return (seen.st_uid, seen.st_rdev) == (caller.uid, _device(record))
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
 
 
 def undo(record: Record) -> str:
@@ -121,27 +117,18 @@ def _parent(name: str) -> netlink.Link:
     """The interface below, which must be the host's own and no port of another."""
     link = netlink.link(name)
     if link is None or link.name != name or link.loopback or link.master:
-        raise _refusal(name, "there is no such interface, or it is lo, or a port of another")
+        raise refusal(name, "there is no such interface, or it is lo, or a port of another")
     return link
-
-
-def _refusal(name: str, why: str) -> InitError:
-    refusal = InitError(f"{name}: {TAKEN}")
-    refusal.add_note(why)
-    return refusal
 
 
 def _give(record: Record, uid: int) -> None:
     """Give the node, if it is this interface's: another namespace's may have taken its name."""
-    fd = _node(f"/dev/tap{record.number}")
-    try:
+    with Opened(_node(f"/dev/tap{record.number}")) as fd:
         if os.fstat(fd).st_rdev != _device(record):
             raise InitError(f"{record.name}: its node is another's", os.EX_UNAVAILABLE)
         if os.fstat(fd).st_uid not in (0, uid):
             raise InitError(f"{record.name}: its node is not root's", os.EX_UNAVAILABLE)
         os.chown(f"/proc/self/fd/{fd}", uid, -1)
-    finally:
-        os.close(fd)
 
 
 def _device(record: Record) -> int:
@@ -163,8 +150,7 @@ def _node(path: str) -> int:
     except InitError as error:
         if error.status != os.EX_UNAVAILABLE:
             raise
-    events = _watched(os.path.dirname(path))
-    try:
+    with Opened(_watched(os.path.dirname(path))) as events:
         end = time.monotonic() + PATIENCE_S
         while not os.path.lexists(path):
             left = end - time.monotonic()
@@ -172,8 +158,6 @@ def _node(path: str) -> int:
                 break
             os.read(events, 1 << 16)
         return nodes.pin(path)
-    finally:
-        os.close(events)
 
 
 def _watched(folder: str) -> int:

@@ -1,8 +1,9 @@
 """Links of the host, read and changed by rtnetlink(7).
 
-pyroute2 encodes and decodes the messages; a plain socket carries them. Only its message classes are
-imported, at the first call, past the package's own `__init__`: that one loads 300 modules more.
-Every change is answered by the kernel when it is carried out, so nothing here waits.
+Taps are what most people have, and many: their few attributes are packed and read here, and many
+changes go to the kernel in one write. It carries each out before it answers, so nothing here waits.
+pyroute2 packs what is rarer, a new macvtap: only its message class is imported, at that moment and
+past the package's own `__init__`, which would load 300 modules more.
 """
 
 from __future__ import annotations
@@ -10,37 +11,29 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 import sys
 from importlib import import_module
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
+from vm_init import rtnetlink as rt
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-__all__ = ["Change", "Link", "change", "create_macvtap", "delete", "link", "links"]
 
-NEWLINK, DELLINK, GETLINK = 16, 17, 18
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-REQUEST, ACK, DUMP, EXCLUSIVE = 0x1, 0x4, 0x300, 0x600  # the last: NLM_F_CREATE | NLM_F_EXCL
+# linux/if_link.h, each IFLA_
+ADDRESS, IFNAME, MTU, LINK, MASTER, LINKINFO = 1, 3, 4, 5, 10, 18
+IFALIAS, AF_SPEC, GROUP, EXT_MASK, CARRIER = 20, 26, 27, 29, 33
+INFO_KIND, INFO_DATA, INFO_SLAVE_DATA = 1, 2, 5
+TUN_OWNER, MACVTAP_MODE, INET6_ADDR_GEN_MODE = 1, 1, 8
+# IFLA_BRPORT_, and what each is other than by default
+PORT = {"bpdu-guard": (5, b"\1"), "isolated": (33, b"\1"), "no-learning": (8, b"\0")}
+BRIDGE_MODE = 4  # MACVLAN_MODE_BRIDGE
+NO_ADDRESS, NO_STATISTICS = b"\1", b"\10\0\0\0"  # IN6_ADDR_GEN_MODE_NONE, RTEXT_FILTER_SKIP_STATS
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8
-NAMES = {
-    "alias": "IFLA_IFALIAS",
-    "mac": "IFLA_ADDRESS",
-    "mtu": "IFLA_MTU",
-    "master": "IFLA_MASTER",
-}
-NO_ADDRESS = 1  # IN6_ADDR_GEN_MODE_NONE
-HEADER = struct.Struct("=IH10x")
-ATTRIBUTE = struct.Struct("=HH")
-# IFLA_ADDRESS, IFNAME, MTU, LINK, MASTER, LINKINFO, IFALIAS, CARRIER
-WANTED = {1, 3, 4, 5, 10, 18, 20, 33}
-MOST_BYTES = 1 << 20
-PATIENCE_S = 3.0
 
 
 class Link(NamedTuple):
@@ -55,11 +48,13 @@ class Link(NamedTuple):
         mtu: in bytes.
         master: the number of the bridge or bond that it is a port of, or 0.
         parent: the number of the interface below it, or 0.
+        group: the number of the group of interfaces that it is in.
         up: whether it is on.
         carrier: whether it has a carrier; a tap has one while a program holds it.
         loopback: whether it is lo.
         owner: the uid that may open a tap, or -1.
-        mode: of a macvtap.
+        is_bridge_mode: whether it is a macvtap of that mode.
+        port: of a bridge's port, the words of `PORT` that are true of it.
     """
 
     number: int
@@ -70,11 +65,13 @@ class Link(NamedTuple):
     mtu: int
     master: int
     parent: int
+    group: int
     up: bool
     carrier: bool
     loopback: bool
     owner: int
-    mode: str
+    is_bridge_mode: bool
+    port: str
 
 
 def link(which: str | int) -> Link | None:
@@ -82,11 +79,11 @@ def link(which: str | int) -> Link | None:
 
     The kernel finds it by an alternative name as well: whoever asks compares `name`.
     """
-    message = _message(which if isinstance(which, int) else 0)
-    if isinstance(which, str):
-        message["attrs"] = [("IFLA_IFNAME", which)]
+    by_name = rt.attribute(IFNAME, which.encode() + b"\0") if isinstance(which, str) else b""
+    number = which if isinstance(which, int) else 0
     try:
-        return next(_answers(message, GETLINK, 0), None)
+        question = rt.message(rt.GETLINK, 0, number, by_name, _LEAN)
+        return next(map(_link, rt.told(question)), None)
     except OSError as error:
         if error.errno == errno.ENODEV:
             return None
@@ -95,7 +92,7 @@ def link(which: str | int) -> Link | None:
 
 def links() -> list[Link]:
     """Every interface."""
-    return list(_answers(_message(0), GETLINK, DUMP))
+    return list(map(_link, rt.told(rt.message(rt.GETLINK, rt.DUMP, 0, _LEAN))))
 
 
 class Change(TypedDict, total=False):
@@ -106,55 +103,30 @@ class Change(TypedDict, total=False):
         mac: its Ethernet address.
         mtu: in bytes.
         master: the number of a bridge to join.
+        group: the number of a group of interfaces.
         quiet: that it makes no IPv6 address of its own (addrgenmode none).
-        up: that it is switched on; in one change the kernel does this before `quiet`.
+        port: words of `PORT` that are to be true of a bridge's port.
+        up: that it is switched on; in one change the kernel does this after `port` and before
+            `quiet`.
     """
 
     alias: str
     mac: str
     mtu: int
     master: int
+    group: int
     quiet: Literal[True]
+    port: str
     up: Literal[True]
 
 
-def change(number: int, given: Change) -> None:
-    """Change an interface.
+def change(*changes: tuple[int, Change]) -> None:
+    """Change interfaces, each named by its index, one after the other.
 
     Raises:
-        OSError: the kernel refused.
+        OSError: the kernel refused one of them; its index is `filename`. The others were done.
     """
-    message = _message(number)
-    attributes = [(key, given.get(name)) for name, key in NAMES.items() if name in given]
-    if "quiet" in given:
-        family = _nested(("IFLA_INET6_ADDR_GEN_MODE", NO_ADDRESS))
-        attributes.append(("IFLA_AF_SPEC", _nested(("AF_INET6", family))))
-    message["attrs"] = attributes
-    if "up" in given:
-        message["flags"] = message["change"] = IFF_UP
-    _told(message, NEWLINK, 0)
-
-
-def create_macvtap(number: int, name: str, parent: int, mac: str) -> None:
-    """Make a macvtap, in bridge mode and down, under an index that is free.
-
-    Raises:
-        OSError: the kernel refused: EEXIST, EBUSY when there is one of this name or index.
-    """
-    message = _message(number)
-    message["attrs"] = [
-        ("IFLA_IFNAME", name),
-        ("IFLA_ADDRESS", mac),
-        ("IFLA_LINK", parent),
-        (
-            "IFLA_LINKINFO",
-            _nested(
-                ("IFLA_INFO_KIND", "macvtap"),
-                ("IFLA_INFO_DATA", _nested(("IFLA_MACVTAP_MODE", "bridge"))),
-            ),
-        ),
-    ]
-    _told(message, NEWLINK, EXCLUSIVE)
+    rt.tell(*((number, _changed(number, given)) for number, given in changes))
 
 
 def delete(number: int) -> None:
@@ -163,21 +135,46 @@ def delete(number: int) -> None:
     Raises:
         OSError: the kernel refused.
     """
-    try:
-        _told(_message(number), DELLINK, 0)
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
+    rt.tell((number, rt.message(rt.DELLINK, 0, number)), gone_is_fine=True)
 
 
-def _nested(*attributes: tuple[str, Any]) -> dict[str, Any]:
-    return {"attrs": list(attributes)}
+def delete_all(doomed: list[Link], everything: list[Link]) -> None:
+    """Delete interfaces at once, so that the kernel waits once for all instead of for each.
+
+    They are put in a group that no other interface is in, and the group is deleted.
+
+    Args:
+        doomed: the interfaces; one that is gone already is as good.
+        everything: all interfaces of the host.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    group = 1 << 30 | int.from_bytes(os.urandom(3), sys.byteorder)
+    while any(each.group == group for each in everything):
+        group += 1
+    joined = [(each.number, _changed(each.number, {"group": group})) for each in doomed]
+    last = (0, rt.message(rt.DELLINK, 0, 0, rt.integer(GROUP, group)))
+    rt.tell(*joined, last, gone_is_fine=True)
 
 
-def _message(number: int) -> Any:
+def create_macvtap(number: int, name: str, parent: int, mac: str) -> None:
+    """Make a macvtap, in bridge mode and down, under an index that is free.
+
+    Raises:
+        OSError: the kernel refused: EEXIST, EBUSY when there is one of this name or index.
+    """
     message = _codec()()
+    mode = {"attrs": [("IFLA_MACVTAP_MODE", "bridge")]}
+    info = {"attrs": [("IFLA_INFO_KIND", "macvtap"), ("IFLA_INFO_DATA", mode)]}
     message["index"] = number
-    return message
+    message["attrs"] = [
+        *(("IFLA_IFNAME", name), ("IFLA_ADDRESS", mac), ("IFLA_LINK", parent)),
+        ("IFLA_LINKINFO", info),
+    ]
+    message.encode()
+    attributes = bytes(message.data[32:])
+    rt.tell((number, rt.message(rt.NEWLINK, rt.EXCLUSIVE, number, attributes)))
 
 
 def _codec() -> Any:
@@ -192,81 +189,52 @@ def _codec() -> Any:
     return import_module("pyroute2.netlink.rtnl.ifinfmsg").ifinfmsg
 
 
-def _told(message: Any, kind: int, flags: int) -> None:
-    for _ in _answers(message, kind, flags | ACK):
-        pass
+_LEAN = rt.attribute(EXT_MASK, NO_STATISTICS)
 
 
-def _answers(message: Any, kind: int, flags: int) -> Iterator[Link]:
-    """The links that the kernel, and nobody else, answers with."""
-    message["header"]["type"] = kind
-    message["header"]["flags"] = REQUEST | flags
-    message["header"]["sequence_number"] = 1
-    message.encode()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
-        kernel.settimeout(PATIENCE_S)
-        kernel.sendto(message.data, (0, 0))
-        more = True
-        while more:
-            data, sender = kernel.recvfrom(MOST_BYTES)
-            if sender[0] != 0:
-                continue
-            more = flags == DUMP
-            for part, body in _parts(data):
-                if part == NLMSG_DONE:
-                    return
-                if part == NEWLINK:
-                    yield _link(type(message)(_wanted(body)))
+_PACKED: dict[str, Callable[[Any], bytes]] = {
+    "alias": lambda text: rt.attribute(IFALIAS, text.encode()),
+    "mac": lambda text: rt.attribute(ADDRESS, bytes.fromhex(text.replace(":", ""))),
+    "mtu": lambda number: rt.integer(MTU, number),
+    "master": lambda number: rt.integer(MASTER, number),
+    "group": lambda number: rt.integer(GROUP, number),
+    "quiet": lambda _: rt.attribute(
+        AF_SPEC, rt.attribute(socket.AF_INET6, rt.attribute(INET6_ADDR_GEN_MODE, NO_ADDRESS))
+    ),
+    "port": lambda words: rt.attribute(LINKINFO, _port(words.split())),
+    "up": lambda _: b"",
+}
 
 
-def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The messages of a datagram, each with its type; an error that one of them tells is raised."""
-    while len(data) >= HEADER.size:
-        length, part = HEADER.unpack_from(data)
-        if part == NLMSG_ERROR:
-            (number,) = struct.unpack_from("=i", data, 16)
-            if number:
-                raise OSError(-number, os.strerror(-number))
-        yield part, data[:length]
-        data = data[max(HEADER.size, (length + 3) & ~3) :]
+def _port(words: list[str]) -> bytes:
+    return rt.attribute(INFO_SLAVE_DATA, *(rt.attribute(*PORT[word]) for word in words))
 
 
-def _wanted(body: bytes) -> bytes:
-    """The message without the attributes that nobody asks for: they are most of the decoding."""
-    kept, rest = body[:32], body[32:]
-    while len(rest) >= ATTRIBUTE.size:
-        length, kind = ATTRIBUTE.unpack_from(rest)
-        aligned = max(ATTRIBUTE.size, (length + 3) & ~3)
-        if kind & 0x3FFF in WANTED:
-            kept += rest[:aligned]
-        rest = rest[aligned:]
-    return len(kept).to_bytes(4, sys.byteorder) + kept[4:]
+def _changed(number: int, given: Change) -> bytes:
+    data = [_PACKED[key](value) for key, value in given.items() if value]
+    return rt.message(rt.NEWLINK, 0, number, *data, flags=IFF_UP if "up" in given else 0)
 
 
-def _link(message: Any) -> Link:
-    message.decode()
-    kind = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
-
-    def told(name: str, otherwise: Any = 0) -> Any:
-        value = message.get_attr(name)
-        return otherwise if value is None else value
-
-    def data(name: str, otherwise: Any) -> Any:
-        value = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA", name)
-        return otherwise if value is None else value
-
+def _link(body: bytes) -> Link:
+    _, _, number, flags, _ = rt.INFO.unpack_from(body)
+    told = rt.parts(body[rt.INFO.size :])
+    info = rt.parts(told.get(LINKINFO, b""))
+    data, port = rt.parts(info.get(INFO_DATA, b"")), rt.parts(info.get(INFO_SLAVE_DATA, b""))
+    kind = rt.text(info.get(INFO_KIND))
     return Link(
-        number=message["index"],
-        name=told("IFLA_IFNAME", ""),
+        number=number,
+        name=rt.text(told.get(IFNAME)),
         kind=kind,
-        alias=told("IFLA_IFALIAS", ""),
-        mac=told("IFLA_ADDRESS", ""),
-        mtu=told("IFLA_MTU"),
-        master=told("IFLA_MASTER"),
-        parent=told("IFLA_LINK"),
-        up=bool(message["flags"] & IFF_UP),
-        carrier=bool(told("IFLA_CARRIER")),
-        loopback=bool(message["flags"] & IFF_LOOPBACK),
-        owner=data("IFLA_TUN_OWNER", -1) if kind == "tun" else -1,
-        mode=data("IFLA_MACVTAP_MODE", "") if kind == "macvtap" else "",
+        alias=rt.text(told.get(IFALIAS)),
+        mac=told.get(ADDRESS, b"").hex(":"),
+        mtu=rt.value(told.get(MTU)),
+        master=rt.value(told.get(MASTER)),
+        parent=rt.value(told.get(LINK)),
+        group=rt.value(told.get(GROUP)),
+        up=bool(flags & IFF_UP),
+        carrier=bool(rt.value(told.get(CARRIER))),
+        loopback=bool(flags & IFF_LOOPBACK),
+        owner=rt.value(data[TUN_OWNER]) if kind == "tun" and TUN_OWNER in data else -1,
+        is_bridge_mode=kind == "macvtap" and rt.value(data.get(MACVTAP_MODE)) == BRIDGE_MODE,
+        port=" ".join(word for word, (flag, value) in PORT.items() if port.get(flag) == value),
     )

@@ -18,25 +18,12 @@ import struct
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from vm_init.opened import Opened
 from vm_init.record import Record
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
     from vm_init.verdict import Caller, Granted
-
-__all__ = [
-    "REAL",
-    "Host",
-    "act",
-    "give",
-    "holds",
-    "intend",
-    "look",
-    "owner",
-    "pin",
-    "restore",
-    "undo",
-]
 
 FORMER = re.compile(r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,9}):([0-7]{1,4})")
 PART = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:-]{1,64}")
@@ -65,19 +52,22 @@ class Host(NamedTuple):
 REAL = Host()
 
 
-def intend(granted: Granted, caller: Caller, vm: str, host: Host = REAL) -> Record:
+def intend(
+    granted: Granted, caller: Caller, vm: str, together: object = (), host: Host = REAL
+) -> Record:
     """A record of the node as it is now; `target` is the uid that is to have it.
 
     Args:
         granted: a request for a node.
         caller: who is to have it.
         vm: unused: a node does not know its VM.
+        together: unused.
         host: where the nodes are.
 
     Raises:
         InitError: it is no character device, or not root's to give.
     """
-    del vm
+    del vm, together
     name = granted.request[0]
     seen = look(name, host)
     if seen.st_uid:
@@ -91,21 +81,19 @@ def act(record: Record, caller: Caller, host: Host = REAL) -> Record:
     Raises:
         InitError: it is not what the record says any more, or the kernel refused.
     """
-    fd = pin(record.name, host)
     try:
-        seen = os.fstat(fd)
-        if seen.st_rdev != record.number or record.target != str(caller.uid):
-            raise InitError(f"{record.name}: is another device now")
-        if seen.st_uid != caller.uid:
-            if owner(seen) != record.former:
-                raise InitError(f"{record.name}: its owner or mode has changed meanwhile")
-            _chown(fd, caller.uid, -1)
-        if (os.fstat(fd).st_uid, os.fstat(fd).st_rdev) != (caller.uid, record.number):
-            raise InitError(f"{record.name}: could not be given")
+        with Opened(pin(record.name, host)) as fd:
+            seen = os.fstat(fd)
+            if seen.st_rdev != record.number or record.target != str(caller.uid):
+                raise InitError(f"{record.name}: is another device now")
+            if seen.st_uid != caller.uid:
+                if owner(seen) != record.former:
+                    raise InitError(f"{record.name}: its owner or mode has changed meanwhile")
+                _chown(fd, caller.uid, -1)
+            if (os.fstat(fd).st_uid, os.fstat(fd).st_rdev) != (caller.uid, record.number):
+                raise InitError(f"{record.name}: could not be given")
     except OSError as error:
         raise InitError(f"{record.name}: {error.strerror}", 69) from None
-    finally:
-        os.close(fd)
     return record._replace(done=True)
 
 
@@ -121,18 +109,15 @@ def holds(record: Record, caller: Caller, host: Host = REAL) -> bool:
 def undo(record: Record, host: Host = REAL) -> str:
     """Give the node back to its former owner; empty, or why it stays as it is."""
     try:
-        fd = pin(record.name, host)
+        with Opened(pin(record.name, host)) as fd:
+            if os.fstat(fd).st_rdev != record.number:
+                return ""  # its node is gone: this is a later device's
+            return restore(fd, record.target, record.former)
     except InitError as error:
         # With the device its node went away, and with the node what was given.
         return "" if error.status == os.EX_UNAVAILABLE else str(error)
-    try:
-        if os.fstat(fd).st_rdev != record.number:
-            return ""  # its node is gone: this is a later device's
-        return restore(fd, record.target, record.former)
     except OSError as error:
         return f"{record.name}: {error.strerror}"
-    finally:
-        os.close(fd)
 
 
 def give(path: str, uid: int, host: Host = REAL) -> None:
@@ -141,13 +126,11 @@ def give(path: str, uid: int, host: Host = REAL) -> None:
     Raises:
         InitError: as `pin` does, or the kernel refused.
     """
-    fd = pin(path, host)
     try:
-        _chown(fd, uid, -1)
+        with Opened(pin(path, host)) as fd:
+            _chown(fd, uid, -1)
     except OSError as error:
         raise InitError(f"{path}: {error.strerror}", 69) from None
-    finally:
-        os.close(fd)
 
 
 def restore(fd: int, given: str, former: str) -> str:
@@ -205,38 +188,25 @@ def pin(path: str, host: Host = REAL) -> int:
 
 def look(path: str, host: Host = REAL) -> os.stat_result:
     """What a node is and whose; refuses as `pin` does."""
-    fd = pin(path, host)
-    try:
+    with Opened(pin(path, host)) as fd:
         return os.fstat(fd)
-    finally:
-        os.close(fd)
 
 
 def _walk(parts: list[str], start: str) -> int:
-    """Pin what lies below a folder, one name at a time."""
+    """Pin what lies below a folder, one name at a time: no link, no other filesystem."""
     fd = os.open(start, O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in parts:
-        try:
+        with Opened(fd):
             seen = os.fstat(fd)
             if not stat.S_ISDIR(seen.st_mode) or seen.st_uid or seen.st_mode & 0o022:
                 raise PermissionError(errno.EPERM, "a folder on the way is not root's alone")
-            following = _step(fd, part, seen.st_dev)
-        finally:
+            flags = O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+            following = _openat2(fd, part, flags) if sys.platform == "linux" else -1
+            fd = os.open(part, flags, dir_fd=fd) if following < 0 else following
+        # devfs has one device number, and a node's st_dev is its folder's.
+        if os.fstat(fd).st_dev != seen.st_dev:
             os.close(fd)
-        fd = following
-    return fd
-
-
-def _step(folder: int, part: str, device: int) -> int:
-    """Pin one name of a folder: no link is followed, no other filesystem entered."""
-    flags = O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = _openat2(folder, part, flags) if sys.platform == "linux" else -1
-    if fd < 0:
-        fd = os.open(part, flags, dir_fd=folder)
-    # devfs has one device number, and a node's st_dev is its folder's.
-    if os.fstat(fd).st_dev != device:
-        os.close(fd)
-        raise PermissionError(errno.EXDEV, "lies on another filesystem")
+            raise PermissionError(errno.EXDEV, "lies on another filesystem")
     return fd
 
 

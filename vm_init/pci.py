@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from vm_init import nodes, pci_use, sysfs
+from vm_init.opened import Opened
 from vm_init.record import Record
 from vm_init.sysfs import REAL, Host
 from vm_init.verdict import InitError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from vm_init.verdict import Caller, Granted
 
-__all__ = ["act", "holds", "intend", "undo"]
 
 VFIO = "vfio-pci"
 BRIDGE = "0x06"
@@ -117,12 +117,9 @@ def _judge_group(fd: int, address: str, granted: set[str]) -> None:
     """Refuse when an endpoint of the group is not granted; bridges stay the host's."""
     others: list[str] = []
     for member in sorted(set(os.listdir(sysfs.within(fd, "iommu_group/devices"))) - granted):
-        folder = os.open(sysfs.within(fd, f"iommu_group/devices/{member}"), os.O_RDONLY)
-        try:
-            if not _text(folder, "class").startswith(BRIDGE):
-                others.append(member)
-        finally:
-            os.close(folder)
+        at = sysfs.within(fd, f"iommu_group/devices/{member}/class")
+        if not sysfs.text(at).startswith(BRIDGE):
+            others.append(member)
     if others:
         raise InitError(f"{address}: shares its IOMMU group with {', '.join(others)}")
 
@@ -157,16 +154,13 @@ def _take_node(record: Record, former: str, host: Host) -> str:
     """Take the group's node back, unless a guest has it open: it would wait for the guest."""
     path = _node(record.number)
     try:
-        fd = nodes.pin(path, host.nodes)
+        with Opened(nodes.pin(path, host.nodes)) as fd:
+            # By default the node is made anew with its group: root's own is left alone.
+            had = os.fstat(fd).st_uid
+            known = had or " " in record.former
+            left = nodes.restore(fd, record.target, former) if known else ""
     except InitError as error:
         return "" if error.status == os.EX_UNAVAILABLE else str(error)
-    try:
-        # By default the node is made anew with its group: root's own is left alone.
-        had = os.fstat(fd).st_uid
-        known = had or " " in record.former
-        left = nodes.restore(fd, record.target, former) if known else ""
-    finally:
-        os.close(fd)
     if left or not host.busy(host.nodes.dev + path.removeprefix("/dev")):
         return left
     if had:

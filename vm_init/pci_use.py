@@ -13,7 +13,6 @@ from vm_init.sysfs import table, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["why"]
 
 UP = 1  # IFF_UP
 PATH_OF_DISK = re.compile(r"(nvme\d+)c\d+(n\d+.*)")  # one way of several to an NVMe disk

@@ -3,10 +3,12 @@
 A module for each kind (`taps`, `macvtaps`, `nodes`, `pci`) has the same four functions, in the
 order in which `vm_init.carry` calls them:
 
-    intend(granted, caller, vm) -> Record    looks, changes nothing; raises InitError when it cannot
+    intend(granted, caller, vm, together) -> Record    looks, changes nothing, or raises InitError
     act(record, caller) -> Record            does it; returns the record with what was found out
     holds(record, caller) -> bool            whether the thing is still as this record says
     undo(record) -> str                      takes it back; empty, or why it stays
+
+`together` is every PCI address of the run. Of taps, `make` and `remove` do all of a run at once.
 
 `intend`'s record is in the ledger, synced, before `act`; `act`'s record replaces it after. So
 whatever a kill at any moment leaves can be undone by what the ledger says. `undo` must be right for
@@ -16,8 +18,6 @@ a record of any of the two, also when nothing of it was done yet, and also a sec
 from __future__ import annotations
 
 from typing import NamedTuple
-
-__all__ = ["Record", "alias"]
 
 
 class Record(NamedTuple):
@@ -33,6 +33,7 @@ class Record(NamedTuple):
         former: what was there before: a node's `uid:gid:mode`, a PCI device's driver.
         mac: a macvtap's Ethernet address.
         tag: an interface's alias, as `alias` makes it: its mark in the kernel.
+        port: of a tap in a bridge, the words of `netlink.PORT` that are true of its port.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Record(NamedTuple):
     former: str = ""
     mac: str = ""
     tag: str = ""
+    port: str = ""
 
 
 def alias(nonce: str, uid: int, vm: str) -> str:

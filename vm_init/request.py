@@ -18,23 +18,7 @@ any doubt. A tap of no bridge is `tap NAME bridge -`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = [
-    "MOST_BYTES",
-    "Macvtap",
-    "Node",
-    "Pci",
-    "Request",
-    "RequestError",
-    "Tap",
-    "Vm",
-    "parse",
-    "render",
-]
+from typing import NamedTuple
 
 MOST_BYTES = 16 * 1024
 MOST_REQUESTS = 64
@@ -44,6 +28,7 @@ NETWORK = r"[A-Za-z][A-Za-z0-9_.-]{0,47}"
 MAC = r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](?::[0-9a-f]{2}){5}"
 ADDRESS = r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
 VM = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+PORT = r"(?:(?:bpdu-guard|isolated|no-learning)(?: (?!\Z)|\Z)){0,3}"
 PATH = r"/dev(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.:-]{1,64}){1,6}"
 
 
@@ -76,8 +61,8 @@ class Macvtap(NamedTuple):
     """
 
     name: str
-    parent: str
-    mac: str
+    parent: str = ""
+    mac: str = ""
     network: str = ""
 
 
@@ -105,25 +90,32 @@ class Vm(NamedTuple):
     """The virtual machine itself, made by root and handed over: FreeBSD only.
 
     Attributes:
-        name: what the kernel calls it.
+        vm: what the kernel calls it.
     """
 
-    name: str
+    vm: str
 
 
 Request = Tap | Macvtap | Pci | Node | Vm
 
-_FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Request]], ...] = (
-    (re.compile(rf"tap ({NAME}) bridge ({NAME}|-)"), lambda m: Tap(m[1], bridge=m[2])),
-    (re.compile(rf"tap ({NAME}) network ({NETWORK})"), lambda m: Tap(m[1], network=m[2])),
-    (re.compile(rf"macvtap ({NAME}) on ({NAME}) mac ({MAC})"), lambda m: Macvtap(m[1], m[2], m[3])),
-    (
-        re.compile(rf"macvtap ({NAME}) network ({NETWORK}) mac ({MAC})"),
-        lambda m: Macvtap(m[1], "", m[3], m[2]),
-    ),
-    (re.compile(rf"pci ({ADDRESS})"), lambda m: Pci(m[1])),
-    (re.compile(rf"node ({PATH})"), lambda m: Node(m[1])),
-    (re.compile(rf"vm ({VM})"), lambda m: Vm(m[1])),
+_FORMS = {
+    "{name}": NAME,
+    "{bridge}": f"{NAME}|-",
+    "{network}": NETWORK,
+    "{parent}": NAME,
+    "{mac}": MAC,
+    "{address}": ADDRESS,
+    "{path}": PATH,
+    "{vm}": VM,
+}
+_GRAMMAR: tuple[tuple[str, type[Request]], ...] = (
+    ("tap {name} network {network}", Tap),
+    ("tap {name} bridge {bridge}", Tap),
+    ("macvtap {name} network {network} mac {mac}", Macvtap),
+    ("macvtap {name} on {parent} mac {mac}", Macvtap),
+    ("pci {address}", Pci),
+    ("node {path}", Node),
+    ("vm {vm}", Vm),
 )
 
 
@@ -147,34 +139,43 @@ def parse(frame: bytes) -> tuple[Request, ...]:
 
 
 def _one(line: str) -> Request:
-    for form, make in _FORMS:
-        if found := form.fullmatch(line):
-            return make(found)
+    given = line.split(" ")
+    for template, make in _GRAMMAR:
+        form = template.split(" ")
+        if len(form) == len(given) and all(map(_fits, form, given)):
+            pairs = zip(form, given, strict=True)
+            return make(**{word[1:-1]: text for word, text in pairs if word in _FORMS})
     raise RequestError
+
+
+def _fits(word: str, text: str) -> bool:
+    return bool(re.fullmatch(_FORMS[word], text)) if word in _FORMS else word == text
+
+
+def kind(request: Request) -> str:
+    """What is asked for: tap, macvtap, pci, node or vm."""
+    return type(request).__name__.lower()
 
 
 def _subject(request: Request) -> tuple[str, str]:
     """What a request is about: no two of one frame may be about the same thing."""
-    kind = "interface" if isinstance(request, Tap | Macvtap) else type(request).__name__
-    return kind, request[0]
+    return kind(request).removeprefix("macv"), request[0]
 
 
 def render(requests: tuple[Request, ...]) -> bytes:
-    """The frame of some requests: what the child writes."""
+    """The frame of some requests: what the child writes.
+
+    Raises:
+        RequestError, UnicodeError: one of them has no line in the grammar.
+    """
     lines = ["vmman 1", *map(_line, requests), f"end {len(requests)}", ""]
     return "\n".join(lines).encode("ascii")
 
 
 def _line(request: Request) -> str:
-    match request:
-        case Tap(name, bridge, network):
-            return f"tap {name} network {network}" if network else f"tap {name} bridge {bridge}"
-        case Macvtap(name, parent, mac, network):
-            place = f"network {network}" if network else f"on {parent}"
-            return f"macvtap {name} {place} mac {mac}"
-        case Pci(address):
-            return f"pci {address}"
-        case Node(path):
-            return f"node {path}"
-        case Vm(name):
-            return f"vm {name}"
+    fields = request._asdict()
+    for template, sort in _GRAMMAR:
+        words = [word[1:-1] for word in template.split(" ") if word in _FORMS]
+        if isinstance(request, sort) and all(fields[word] for word in words):
+            return template.format(**fields)
+    raise RequestError

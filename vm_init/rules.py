@@ -14,36 +14,43 @@ from vm_init.request import ADDRESS, NAME, NETWORK
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping
 
-__all__ = ["DEFAULTS", "NOBODY", "Network", "Policy", "Rule", "read"]
 
 # What vm_spec makes for a card without name and address.
 DEFAULTS = {"interfaces": ("vm" + 8 * "[0-9a-f]",), "macs": ("52:*",)}
 _INTERFACES = 4
 
 NOBODY = "(?![@#*%!-])"  # no user and no group is called so
-_WHO = re.compile(rf"\*|@?#[0-9]{{1,10}}|@?{NOBODY}[^\0-\x20\x7f,:/](?:[^\0-\x1f\x7f,:/]*\S)?")
+_WHO = rf"\*|@?#[0-9]{{1,10}}|@?{NOBODY}[^\0-\x20\x7f,:/](?:[^\0-\x1f\x7f,:/]*\S)?"
 _PINNED = rf"{ADDRESS} [0-9a-f]{{4}}:[0-9a-f]{{4}}"
 _OCTET = r"(?:[0-9a-f]{2}|\*)"
 _GLOB = r"/dev(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.:*-]{1,64}){1,6}"
 
-_Forms = dict[str, tuple[re.Pattern[str], str]]
+_Forms = dict[str, tuple[str, str]]
 _GRANTED: _Forms = {
     "who": (_WHO, '"alice", "@group", "#1000", "@#1000" or "*"'),
-    "bridges": (re.compile(NAME), "a bridge's whole name"),
-    "host-interfaces": (re.compile(NAME), "an interface's whole name"),
-    "networks": (re.compile(NETWORK), "a name of [networks]"),
-    "interfaces": (re.compile("(?:%u|[A-Za-z])(?:%u|[A-Za-z0-9_.*-]){0,31}"), '"vm*" or "%u-*"'),
-    "macs": (re.compile(rf"(?:{_OCTET}:){{0,5}}\*|(?:{_OCTET}:){{5}}{_OCTET}"), '"52:54:*"'),
-    "pci": (re.compile(_PINNED), 'an address and what is there, "0000:01:00.0 10de:1b80"'),
-    "nodes": (re.compile(rf"(?!/dev/\*){_GLOB}"), '"/dev/input/event*"'),
-    "vms": (re.compile("(?:%u|[A-Za-z0-9_.*-]){1,64}"), '"%u-*" or "*"'),
+    "bridges": (NAME, "a bridge's whole name"),
+    "host-interfaces": (NAME, "an interface's whole name"),
+    "networks": (NETWORK, "a name of [networks]"),
+    "interfaces": ("(?:%u|[A-Za-z])(?:%u|[A-Za-z0-9_.*-]){0,31}", '"vm*" or "%u-*"'),
+    "macs": (rf"(?:{_OCTET}:){{0,5}}\*|(?:{_OCTET}:){{5}}{_OCTET}", '"52:54:*"'),
+    "pci": (_PINNED, 'an address and what is there, "0000:01:00.0 10de:1b80"'),
+    "nodes": (rf"(?!/dev/\*){_GLOB}", '"/dev/input/event*"'),
+    "vms": ("(?:%u|[A-Za-z0-9_.*-]){1,64}", '"%u-*" or "*"'),
 }
 _DENIED: _Forms = _GRANTED | {
-    "interfaces": (re.compile("(?:%u|[A-Za-z0-9_.*-]){1,32}"), '"eth*" or "*"'),
-    "pci": (re.compile(ADDRESS), 'the address alone, "0000:01:00.0"'),
-    "nodes": (re.compile(_GLOB), '"/dev/input/*"'),
+    "interfaces": ("(?:%u|[A-Za-z0-9_.*-]){1,32}", '"eth*" or "*"'),
+    "pci": (ADDRESS, 'the address alone, "0000:01:00.0"'),
+    "nodes": (_GLOB, '"/dev/input/*"'),
+}
+
+
+# Keys of [bridges.NAME]: the word of a port that they bring, and the value that does.
+_FLAGS = {
+    "bpdu-guard": ("bpdu-guard", True),
+    "isolated": ("isolated", True),
+    "learning": ("no-learning", False),
 }
 
 
@@ -83,6 +90,7 @@ class Policy(NamedTuple):
         grants: in the order of the file.
         denies: the same.
         networks: by name.
+        ports: of a bridge, what the ports of its taps are to be, in words of `netlink.PORT`.
         found: whether there is such a file.
     """
 
@@ -90,6 +98,7 @@ class Policy(NamedTuple):
     grants: tuple[Rule, ...] = ()
     denies: tuple[Rule, ...] = ()
     networks: Mapping[str, Network] = {}
+    ports: Mapping[str, str] = {}
     found: bool = True
 
 
@@ -103,14 +112,15 @@ def read(data: bytes, path: str) -> Policy:
         tree: dict[str, object] = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise InitError(f"{path}: is not TOML: {error}", 78) from None
-    faults = list(_unknown("", tree, ("grant", "deny", "networks")))
+    faults = list(_unknown("", tree, ("grant", "deny", "networks", "bridges")))
     networks = dict(_networks(tree.get("networks", {}), faults))
     grants = tuple(_rules("grant", tree.get("grant", []), networks, faults))
     denies = tuple(_rules("deny", tree.get("deny", []), networks, faults))
+    ports = dict(_ports(tree.get("bridges", {}), faults))
     faults += _pinned_twice(grants)
     if faults:
         raise InitError("\n".join(f"{path}: {fault}" for fault in faults), 78)
-    return Policy(path, grants, denies, networks)
+    return Policy(path, grants, denies, networks, ports)
 
 
 def _is_table(given: object) -> TypeGuard[dict[str, object]]:
@@ -121,25 +131,42 @@ def _is_list(given: object) -> TypeGuard[list[object]]:
     return isinstance(given, list)
 
 
-def _unknown(where: str, table: Collection[str], known: Sequence[str]) -> Iterator[str]:
+def _unknown(where: str, table: Collection[str], known: Collection[str]) -> Iterator[str]:
     for key in table:
         if key not in known:
             yield f"{where}{key!a}: is not a known key: {', '.join(known)}"
 
 
-def _networks(given: object, faults: list[str]) -> Iterator[tuple[str, Network]]:
+def _tables(
+    kind: str, given: object, known: Collection[str], faults: list[str]
+) -> Iterator[tuple[str, str, dict[str, object]]]:
+    """Of tables with names: where each is, its name, and the table."""
+    form = NETWORK if kind == "networks" else NAME
     if not _is_table(given):
-        faults.append("networks: must be tables, [networks.lab]")
+        faults.append(f"{kind}: must be tables, [{kind}.NAME]")
         return
     for name, table in given.items():
-        where = f"networks.{name}" if re.fullmatch(NETWORK, name) else f"networks.{name!a}"
-        if not re.fullmatch(NETWORK, name) or not _is_table(table) or not table:
-            faults.append(f'{where}: must be a name with bridge = "br0" or host-interface = "eno1"')
+        where = f"{kind}.{name}" if re.fullmatch(form, name) else f"{kind}.{name!a}"
+        if not re.fullmatch(form, name) or not _is_table(table) or not table:
+            faults.append(f"{where}: must be a name with any of {', '.join(known)}")
             continue
-        faults += _unknown(f"{where}.", table, ("bridge", "host-interface"))
+        faults += _unknown(f"{where}.", table, known)
+        yield where, name, table
+
+
+def _networks(given: object, faults: list[str]) -> Iterator[tuple[str, Network]]:
+    known = ("bridge", "host-interface")
+    for where, name, table in _tables("networks", given, known, faults):
         names = {key: _one_of(value) for key, value in table.items()}
         faults += [f"{where}.{key!a}: must be a whole name" for key in names if not names[key]]
         yield name, Network(names.get("bridge", ""), names.get("host-interface", ""))
+
+
+def _ports(given: object, faults: list[str]) -> Iterator[tuple[str, str]]:
+    for where, name, table in _tables("bridges", given, _FLAGS, faults):
+        odd = [key for key in table if type(table[key]) is not bool]
+        faults += [f"{where}.{key!a}: must be true or false" for key in odd]
+        yield name, " ".join(word for key, (word, on) in _FLAGS.items() if table.get(key) is on)
 
 
 def _one_of(given: object) -> str:
@@ -195,7 +222,9 @@ def _lists(
         if key in forms:
             form, example = forms[key]
             texts = given if _is_list(given) else []
-            fit = tuple(text for text in texts if isinstance(text, str) and form.fullmatch(text))
+            fit = tuple(
+                text for text in texts if isinstance(text, str) and re.fullmatch(form, text)
+            )
             if not _is_list(given) or len(fit) < len(texts):
                 faults.append(f"{title}.{key}: must be a list, each of it {example}")
             yield key, fit

@@ -12,7 +12,6 @@ from vm_init.verdict import InitError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check", "faults"]
 
 LIB = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ETC = "/usr/local/etc" if sys.platform.startswith("freebsd") else "/etc"
@@ -41,19 +40,12 @@ def faults(lib: str = LIB, etc: str = ETC) -> list[str]:
     ]
     optional = [f"{etc}/sudoers.d/vmman"]  # or doas
     wanted = [*needed, *filter(os.path.lexists, optional)]
-    return [*_flags(), *filter(None, map(_fault, dict.fromkeys(wanted)))]
+    return [*_flags(), *filter(None, map(unsafe, dict.fromkeys(wanted)))]
 
 
 def _flags() -> list[str]:
     strict = sys.flags.isolated and sys.flags.no_site
     return [] if strict else ["python was started without -IS: it trusts its environment"]
-
-
-def _fault(path: str) -> str:
-    try:
-        return unsafe(path)
-    except OSError as error:
-        return f"{path}: {error.strerror}"
 
 
 def _below(folder: str) -> Iterator[str]:

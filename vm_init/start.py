@@ -17,7 +17,6 @@ from vm_init.verdict import InitError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["capabilities", "close_from", "drop_capabilities", "prctl", "start"]
 
 KEPT = ("SUDO_UID", "SUDO_GID", "SUDO_USER", "DOAS_USER", "VMCONF_DIR")
 CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}

@@ -5,7 +5,6 @@ The device's folder is looked up once, below the bus's; everything else is opene
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import re
@@ -15,14 +14,16 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from vm_init import nodes
+from vm_init.opened import Opened
 from vm_init.request import ADDRESS
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 SYSFS_MAGIC = 0x62656572
 NETLINK_KOBJECT_UEVENT = 15
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _address = re.compile(ADDRESS)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -73,22 +74,15 @@ class Host(NamedTuple):
 REAL = Host()
 
 
-@contextlib.contextmanager
-def device(address: str, host: Host) -> Generator[int]:
+def device(address: str, host: Host) -> Opened:
     """The device's folder, looked up once below the bus's."""
     if not _address.fullmatch(address):
         raise InitError(f"{address!a}: is no PCI address")
-    bus = os.open(f"{host.sys}/bus/pci/devices", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fd = os.open(address, os.O_RDONLY | os.O_DIRECTORY, dir_fd=bus)
+        with Opened(os.open(f"{host.sys}/bus/pci/devices", FOLDER)) as bus:
+            return Opened(os.open(address, FOLDER, dir_fd=bus))
     except FileNotFoundError:
         raise InitError(f"{address}: is not there", os.EX_UNAVAILABLE) from None
-    finally:
-        os.close(bus)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def link(fd: int, name: str) -> str:
@@ -121,20 +115,15 @@ def table(path: str) -> list[str]:
 
 def put(folder: int, name: str, text: str, host: Host) -> None:
     """Write to a file below an open folder."""
-    fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-    try:
+    flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    with Opened(os.open(name, flags, dir_fd=folder)) as fd:
         host.write(fd, text)
-    finally:
-        os.close(fd)
 
 
 def probe(address: str, host: Host) -> None:
     """Let the kernel find a driver for a device."""
-    bus = os.open(f"{host.sys}/bus/pci", os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with Opened(os.open(f"{host.sys}/bus/pci", FOLDER)) as bus:
         put(bus, "drivers_probe", address, host)
-    finally:
-        os.close(bus)
 
 
 def events() -> socket.socket:

@@ -2,7 +2,8 @@
 
 A tap lasts only from its last step on: killed before, we leave nothing, because the kernel removes
 it with our descriptor. IFF_VNET_HDR is not asked for: whoever opens the tap says whether he wants
-it.
+it. All taps of a run are made together, and taken back together: the kernel is asked a few times
+for all of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import struct
+from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from vm_init import netlink
@@ -18,9 +22,13 @@ from vm_init.record import Record, alias
 from vm_init.verdict import InitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from vm_init.netlink import Change, Link
     from vm_init.verdict import Caller, Granted
 
-__all__ = ["TAKEN", "act", "failed", "free", "holds", "intend", "undo", "warning"]
+    Links = dict[str | int, Link]
+
 
 TUN = "/dev/net/tun"
 TUNSETIFF, TUNSETPERSIST, TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
@@ -30,92 +38,110 @@ NET_ADDR_SET = "3"
 TAKEN = "not allowed on this host"
 
 
-def intend(granted: Granted, caller: Caller, vm: str) -> Record:
+def intend(granted: Granted, caller: Caller, vm: str, together: object = ()) -> Record:
     """A record of a tap that is not there yet.
 
     Raises:
         InitError: an interface has this name, or what is to be joined is no bridge.
     """
+    del together
     name = granted.request[0]
     free(name)
-    if granted.target:
-        _bridge(granted.target)
+    if granted.target and not os.path.isdir(f"/sys/class/net/{granted.target}/bridge"):
+        raise refusal(granted.target, "there is no such bridge")
     nonce = os.urandom(8).hex()
     tag = alias(nonce, caller.uid, vm)
-    return Record("tap", name, nonce=nonce, target=granted.target, tag=tag)
+    return Record("tap", name, nonce=nonce, target=granted.target, tag=tag, port=granted.port)
 
 
 def act(record: Record, caller: Caller) -> Record:
-    """Make the tap, whole and up, before it is made to last.
+    """Make one tap; see `make`."""
+    return make([record], caller)[0]
+
+
+def make(records: Sequence[Record], caller: Caller) -> list[Record]:
+    """Make taps, each whole and up, before any of them is made to last.
 
     Raises:
-        InitError: the name was taken meanwhile, the bridge is none, or the kernel refused.
+        InitError: a name was taken meanwhile, a bridge is none, or the kernel refused.
     """
+    bridges = {name: _bridge(name) for name in {record.target for record in records} if name}
+    made: list[Record] = []
     try:
-        fd = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
+        with ExitStack() as stack:
+            taps: list[int] = []
+            for record in records:
+                taps.append(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+                stack.callback(os.close, taps[-1])
+                number = _make(taps[-1], record.name)
+                made.append(record._replace(number=number, done=True))
+                fcntl.ioctl(taps[-1], TUNSETOWNER, caller.uid)
+            steps = (_steps(record, bridges.get(record.target)) for record in made)
+            netlink.change(*chain.from_iterable(steps))
+            links: Links = {link.number: link for link in netlink.links()}
+            wrong = [record.name for record in made if not _is_right(record, caller, links.get)]
+            if wrong:
+                raise InitError(f"{', '.join(wrong)}: not as it was made", os.EX_UNAVAILABLE)
+            for tap in taps:
+                fcntl.ioctl(tap, TUNSETPERSIST, 1)
     except OSError as error:
-        raise failed(record, error) from None
-    try:
-        number = _make(fd, record.name)
-        fcntl.ioctl(fd, TUNSETOWNER, caller.uid)
-        _join(record, number)
-        made = record._replace(number=number, done=True)
-        if not holds(made, caller):
-            raise InitError(f"{record.name}: is not as it was made", os.EX_UNAVAILABLE)
-        fcntl.ioctl(fd, TUNSETPERSIST, 1)
-    except OSError as error:
-        raise failed(record, error) from None
-    finally:
-        os.close(fd)
+        known = {record.number: record for record in made}
+        last = records[min(len(made), len(records) - 1)]
+        raise failed(known.get(error.filename, last), error) from None
     return made
 
 
 def holds(record: Record, caller: Caller) -> bool:
     """Whether the tap is the one that was made, the caller's, up, and on its bridge."""
-    link = _mine(record)
-    if link is None or not link.up or (link.name, link.owner) != (record.name, caller.uid):
-        return False
-    master = netlink.link(link.master) if link.master else None
-    if not record.target:
-        return master is None
-    return master is not None and (master.name, master.kind) == (record.target, "bridge")
+    return _is_right(record, caller, netlink.link)
 
 
 def undo(record: Record, *, force: bool = False) -> str:
-    """Delete the tap, and no other interface of its name; empty, or why it stays.
+    """Delete one tap; see `remove`."""
+    return remove([record], force=force)[0]
+
+
+def remove(records: Sequence[Record], *, force: bool = False) -> list[str]:
+    """Delete taps, and no other interfaces of their names; for each empty, or why it stays.
 
     Args:
-        record: what the ledger says.
-        force: delete it even while a program holds it.
+        records: what the ledger says.
+        force: delete them even while a program holds them.
     """
     try:
-        link = _mine(record)
-        if link is None:
-            return ""
-        if link.carrier and not force:
-            return f"{record.name}: in use"
-        netlink.delete(link.number)
+        links = netlink.links()
+        known: Links = {}
+        for link in links:
+            known |= {link.name: link, link.number: link}
+        mine = [_mine(record, known.get) for record in records]
+        kept = [link is not None and link.carrier and not force for link in mine]
+        netlink.delete_all(
+            [link for link, stays in zip(mine, kept, strict=True) if link and not stays], links
+        )
     except OSError as error:
-        return f"{record.name}: {error.strerror or error}"
-    return ""
+        return [f"{record.name}: {error.strerror or error}" for record in records]
+    return [
+        f"{record.name}: in use" if stays else ""
+        for record, stays in zip(records, kept, strict=True)
+    ]
 
 
-def warning(record: Record) -> str:
+def warning(bridge: str) -> str:
     """What an admin should know about the bridge of a tap; empty when there is nothing.
 
     A bridge's address follows its ports' until somebody sets it. The tap's own is the highest that
     there can be, but its owner may lower it.
     """
     try:
-        with open(f"/sys/class/net/{record.target}/addr_assign_type", encoding="ascii") as told:
+        with open(f"/sys/class/net/{bridge}/addr_assign_type", encoding="ascii") as told:
             pinned = told.read().strip() == NET_ADDR_SET
     except OSError:
         return ""
-    if not record.target or pinned:
+    if pinned:
         return ""
     return (
-        f"{record.target}: its Ethernet address is not fixed, so that the owner of a tap can change"
-        f" it: ip link set dev {record.target} address ..."
+        f"{bridge}: its Ethernet address is not fixed, so that the owner of a tap can change it:"
+        f" ip link set dev {bridge} address ..."
     )
 
 
@@ -125,36 +151,48 @@ def free(name: str) -> None:
     Raises:
         InitError: the text of any refusal; the reason is its note.
     """
-    if netlink.link(name):
-        raise _taken(name)
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return
+    raise refusal(name, "there is an interface of this name")
+
+
+def refusal(name: str, why: str) -> InitError:
+    """What to raise so that the caller is told the same whatever exists; `why` is its note."""
+    refused = InitError(f"{name}: {TAKEN}")
+    refused.add_note(why)
+    return refused
 
 
 def failed(record: Record, error: OSError) -> InitError:
     """What to raise for the kernel's refusal."""
     if error.errno in (errno.EBUSY, errno.EEXIST):
-        return _taken(record.name)
+        return refusal(record.name, "there is an interface of this name")
     return InitError(f"{record.name}: {error.strerror or error}", os.EX_UNAVAILABLE)
 
 
-def _taken(name: str) -> InitError:
-    refusal = InitError(f"{name}: {TAKEN}")
-    refusal.add_note("there is an interface of this name")
-    return refusal
-
-
-def _mine(record: Record) -> netlink.Link | None:
+def _mine(record: Record, look: Callable[[str | int], Link | None]) -> Link | None:
     """The interface that bears the record's mark."""
-    link = netlink.link(record.number or record.name)
+    link = look(record.number or record.name)
     return link if link and record.tag and (link.kind, link.alias) == ("tun", record.tag) else None
 
 
-def _bridge(name: str) -> netlink.Link:
+def _is_right(record: Record, caller: Caller, look: Callable[[str | int], Link | None]) -> bool:
+    link = _mine(record, look)
+    if link is None or not link.up or (link.name, link.owner) != (record.name, caller.uid):
+        return False
+    master = look(link.master) if link.master else None
+    if not record.target or master is None:
+        return not record.target and master is None
+    return (master.name, master.kind, link.port) == (record.target, "bridge", record.port)
+
+
+def _bridge(name: str) -> Link:
     """The bridge of this first name, which is a bridge."""
     link = netlink.link(name)
     if link is None or (link.name, link.kind) != (name, "bridge"):
-        refusal = InitError(f"{name}: {TAKEN}")
-        refusal.add_note("there is no such bridge")
-        raise refusal
+        raise refusal(name, "there is no such bridge")
     return link
 
 
@@ -162,19 +200,17 @@ def _make(fd: int, name: str) -> int:
     """A new tap of this name, as long as the descriptor is open; returns its index."""
     wanted = IFREQ.pack(name.encode("ascii"), IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL)
     told = IFREQ.unpack(fcntl.ioctl(fd, TUNSETIFF, wanted))[0].rstrip(b"\0").decode("ascii")
-    link = netlink.link(told)
-    # The kernel cuts names and fills in a %d.
-    if told != name or link is None or (link.name, link.kind) != (name, "tun"):
+    if told != name:  # the kernel cuts names and fills in a %d
         raise InitError(f"{name}: became {told!a}", os.EX_UNAVAILABLE)
-    return link.number
+    return socket.if_nametoindex(name)
 
 
-def _join(record: Record, number: int) -> None:
-    """Tag the tap, give it an address above every other, join it, switch it on."""
+def _steps(record: Record, bridge: Link | None) -> tuple[tuple[int, Change], ...]:
+    """Tag the tap, give it an address above every other, join it; then switch it on."""
     mac = bytes([0xFE, *bytes.fromhex(record.nonce)[:5]]).hex(":")
-    netlink.change(number, {"alias": record.tag, "mac": mac, "quiet": True})
-    last: netlink.Change = {"up": True}
-    if record.target:
-        bridge = _bridge(record.target)
-        last = {"mtu": bridge.mtu, "master": bridge.number, "up": True}
-    netlink.change(number, last)
+    first: Change = {"alias": record.tag, "mac": mac, "quiet": True}
+    last: Change = {"up": True}
+    if bridge:
+        first |= {"mtu": bridge.mtu, "master": bridge.number}
+        last["port"] = record.port
+    return (record.number, first), (record.number, last)

@@ -11,9 +11,8 @@ import errno
 import os
 import stat
 
+from vm_init.opened import Opened
 from vm_init.verdict import InitError
-
-__all__ = ["MOST_BYTES", "read", "unsafe"]
 
 MOST_BYTES = 256 * 1024
 MOST_STEPS = 256
@@ -48,11 +47,9 @@ def read(path: str, owner: int = 0) -> bytes:
         opened = _open(parts[-1], _FILE, here, path)
     finally:
         os.close(here)
-    try:
+    with Opened(opened):
         _demand(opened, path, owner, "file")
         return _whole(opened, path)
-    finally:
-        os.close(opened)
 
 
 def _parts(path: str) -> list[str]:
@@ -84,10 +81,9 @@ def _demand(opened: int, path: str, owner: int, kind: str) -> None:
 
 
 def _whole(opened: int, path: str) -> bytes:
-    data = b""
     try:
-        while len(data) <= MOST_BYTES and (more := os.read(opened, MOST_BYTES + 1 - len(data))):
-            data += more
+        with open(opened, "rb", closefd=False) as file:
+            data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InitError(f"{path} cannot be read: {error.strerror}", 78) from None
     if len(data) > MOST_BYTES:

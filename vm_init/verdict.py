@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from vm_init.request import Request
 
-__all__ = ["Caller", "Granted", "InitError", "Refused"]
-
 
 class Caller(NamedTuple):
     """Who asks: an account of the system's database, never root.
@@ -38,12 +36,14 @@ class Granted(NamedTuple):
         line: which rule of the policy allows it, for the plan and the log: `policy.toml: grant 2`.
         target: what it is joined to on this host: a bridge, an interface; empty for nothing.
         pinned: the PCI id that the device must have, `10de:1b80`; empty for other requests.
+        port: what the bridge's port of a tap is to be, in words of `netlink.PORT`.
     """
 
     request: Request
     line: str
     target: str = ""
     pinned: str = ""
+    port: str = ""
 
 
 class Refused(NamedTuple):
@@ -69,3 +69,7 @@ class InitError(Exception):
     def __init__(self, message: str, status: int = 77) -> None:
         super().__init__(message)
         self.status = status
+
+
+class DeniedError(InitError):
+    """The policy, or what is here, does not allow it; the log has the reason already."""

@@ -1,14 +1,32 @@
-"""What a description wants of root: a pure function from a description to requests.
+"""What a description wants of root, read and told by whoever wrote it.
 
 Only the child that has given up root, or who never was root, imports this: it brings vm_spec.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
-from vm_init.request import MOST_REQUESTS, PATH, Macvtap, Node, Pci, Request, Tap
+from vm_init.ask import vm_name
+from vm_init.request import (
+    MOST_REQUESTS,
+    PATH,
+    Macvtap,
+    Node,
+    Pci,
+    Request,
+    RequestError,
+    Tap,
+    Vm,
+    parse,
+    render,
+)
+from vm_init.start import IS_LINUX
+from vm_init.verdict import InitError
+from vm_run.host import pci_address
+from vm_spec import library
 from vm_spec.devices import Passthru, VirtioInput
 from vm_spec.fault import Fault, VmError
 from vm_spec.network import Nic
@@ -20,9 +38,33 @@ if TYPE_CHECKING:
     from vm_spec.devices import Emulation
     from vm_spec.machine import Description, Machine
 
-__all__ = ["wanted"]
 
-NO_PCI, REFUSED = 69, 77
+USAGE, WRONG, NO_PCI, REFUSED = 64, 65, 69, 77
+
+
+def read(vm: str) -> tuple[Request, ...]:
+    """What a description wants, read as whoever this process is: never root's half itself.
+
+    Raises:
+        InitError: what is wrong with the description, in the words of vm-run.
+    """
+    folder = library.confdir()
+    if not folder.startswith("/"):
+        raise InitError(f"VMCONF_DIR must be an absolute path, and is {folder!a}", USAGE)
+    try:
+        description = library.load(library.find(vm_name(vm)))
+        requests = wanted(description, pci_address, os.path.realpath)
+        if not IS_LINUX and description.machine.hypervisor != "qemu":
+            requests += (Vm(str(description.name)),)
+        return parse(render(requests))
+    except VmError as error:
+        raise InitError(str(error), error.status) from None
+    except MemoryError:
+        raise InitError(f"{vm}: takes too much memory to read", WRONG) from None
+    except OSError as error:  # no process may be started here: uclcmd
+        raise InitError(f"{vm}: cannot be read by vm-init: {error.strerror}", WRONG) from None
+    except RequestError:
+        raise InitError(f"{vm}: wants something that root cannot be asked for", WRONG) from None
 
 
 def wanted(

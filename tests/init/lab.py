@@ -211,8 +211,13 @@ class Lab:
         for module in ("tomli", "pyroute2"):
             _copy_module(module, lib)
         self.check("chmod", "-R", "u=rwX,go=rX", LIB)
-        self.launcher("vm-init", "from vm_init.__main__ import entry\nentry()\n")
+        self.helper("/usr/local/bin/vm-init")
         self.sudoers("vmman", SUDOERS)
+
+    def helper(self, inside: str) -> None:
+        """Put vm-init itself there, as `make install` does."""
+        body = (CHECKOUT / "etc" / "vm-init.body").read_text()
+        self.write(inside, f"#!{PYTHON} -ISB\nLIB = {LIB!r}\n{body}", mode=0o755)
 
     def launcher(self, command: str, code: str) -> None:
         """Put a program in /usr/local/bin that starts as the installed ones do."""

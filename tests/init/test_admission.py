@@ -115,13 +115,14 @@ def test_threat_76_the_helper_is_installed_with_its_rules(copy: Path, tmp_path: 
         "etc/vmman/policy.toml": "0o644",
         "etc/sudoers.d/vmman": "0o440",
         "etc/tmpfiles.d/vmman.conf": "0o644",
+        "usr/local/lib/systemd/system/vm-init@.service": "0o644",
     }
     assert (stage / "etc/sudoers.d/vmman").read_text() == admission.sudoers()
     assert (stage / "usr/local/bin/vm-init").resolve() == stage / "usr/local/libexec/vmman/vm-init"
     first, *rest = (stage / "usr/local/libexec/vmman/vm-init").read_text().splitlines()
     assert first == f"#!{PYTHON} -ISB"
     assert len(first) < 127
-    assert "sys.path.append('/usr/local/lib/vmman')" in rest
+    assert "LIB = '/usr/local/lib/vmman'" in rest
 
 
 def test_the_helper_starts_only_by_its_own_first_line(copy: Path, tmp_path: Path) -> None:

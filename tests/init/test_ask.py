@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.init.lab import Lab, in_a_lab
-from vm_init import ask
+from vm_init import ask, wanted
 from vm_init.request import MOST_BYTES, Tap, render
 from vm_init.verdict import Caller, InitError
 
@@ -30,7 +30,7 @@ try:
     who = caller(kept, "".join(sys.argv[2:3]))
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     try:
-        asked = ask.ask(who, sys.argv[1], kept.get("VMCONF_DIR", ""))
+        asked, _ = ask.ask(who, sys.argv[1], kept.get("VMCONF_DIR", ""), int)
     finally:
         after, took = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() - began
         print(after - before, round(took, 2), file=sys.stderr)
@@ -86,7 +86,12 @@ def test_threat_01_an_odd_name_is_refused_before_anything(
 
     for act in ("fork", "open", "pipe"):
         monkeypatch.setattr(os, act, too_late)
-    for use in (lambda: ask.ask(ALICE, name), lambda: ask.read(name), lambda: ask.vm_name(name)):
+    uses = (
+        lambda: ask.ask(ALICE, name, "", int),
+        lambda: wanted.read(name),
+        lambda: ask.vm_name(name),
+    )
+    for use in uses:
         with pytest.raises(InitError) as refused:
             use()
         assert refused.value.status == 64
@@ -97,9 +102,9 @@ def test_anybody_reads_his_own_without_root(
 ) -> None:
     (tmp_path / "web.toml").write_text(WEB)
     monkeypatch.setenv("VMCONF_DIR", str(tmp_path))
-    assert ask.read("web") == (Tap("vm0", bridge="br0"),)
+    assert wanted.read("web") == (Tap("vm0", bridge="br0"),)
     with pytest.raises(InitError, match="there is no VM wob") as refused:
-        ask.read("wob")
+        wanted.read("wob")
     assert refused.value.status == 66
 
 
@@ -115,7 +120,7 @@ def play(
             os._exit(3)
 
     monkeypatch.setattr(ask, "_child", instead)
-    return lambda: ask.ask(ALICE, "web")
+    return lambda: ask.ask(ALICE, "web", "", int)[0]
 
 
 WHOLE = render((Tap("vm0", bridge="br0"),))
@@ -337,10 +342,10 @@ def test_threat_11_a_file_system_that_never_answers_is_given_up(lab: Lab) -> Non
 
 
 ODD = """
-import vm_init.ask
+import vm_init.wanted
 def read(vm):
     {}
-vm_init.ask.read = read
+vm_init.wanted.read = read
 exec(open("/usr/local/bin/asks").read())
 """
 
@@ -563,8 +568,8 @@ def test_threat_28_the_child_has_no_terminal_to_type_into(monkeypatch: pytest.Mo
         told.append("leads" if os.getsid(0) == os.getpid() else "follows")
         raise InitError(" ".join(told), 65)
 
-    monkeypatch.setattr(ask, "read", attack)
+    monkeypatch.setattr(wanted, "read", attack)
     nobody = Caller(65534, 65534, "nobody", (65534,), ("nogroup",), "/nonexistent")
     with pytest.raises(InitError) as refused:
-        ask.ask(nobody, "web")
+        ask.ask(nobody, "web", "", int)
     assert str(refused.value) == "ENOTTY ENOTTY ENOTTY ENXIO leads"

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.init.lab import LIB, PYTHON, Lab
+from tests.init.lab import Lab
 from vm_init.admission import HELPER, sudoers
 
 pytestmark = pytest.mark.root
@@ -69,8 +69,7 @@ def besieged() -> Generator[Lab]:
         lab.check("sh", "-c", DEV)
         lab.install()
         lab.check("mkdir", "-p", os.path.dirname(HELPER))
-        start = f"#!{PYTHON} -ISB\nimport sys\nsys.path.append({LIB!r})\n"
-        lab.write(HELPER, f"{start}from vm_init.__main__ import entry\nentry()\n", mode=0o755)
+        lab.helper(HELPER)
         lab.check("ln", "-sf", "../libexec/vmman/vm-init", "/usr/local/bin/vm-init")
         lab.sudoers("vmman", sudoers())
         lab.write("/etc/vmman/policy.toml", POLICY)

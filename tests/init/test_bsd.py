@@ -71,13 +71,13 @@ def calls(host: Path) -> list[str]:
     return (host / "calls").read_text().splitlines()
 
 
-def given(request: Request, kind: str, **more: str) -> Record:
+def given(request: Request, **more: str) -> Record:
     granted = Granted(request, "policy.toml: grant 1", **more)
-    return bsd.act(bsd.intend(granted, ALICE, "web", kind), ALICE)
+    return bsd.act(bsd.intend(granted, ALICE, "web"), ALICE)
 
 
 def test_a_tap_is_made_tagged_joined_and_its_node_given(host: Path) -> None:
-    record = given(Tap("tap3", bridge="bridge0"), "tap", target="bridge0")
+    record = given(Tap("tap3", bridge="bridge0"), target="bridge0")
     tag = f"vmman:1001:web:{record.nonce}"
     assert calls(host) == [
         "kldload -n if_tuntap",
@@ -99,19 +99,19 @@ def test_a_tap_is_made_tagged_joined_and_its_node_given(host: Path) -> None:
 def test_threat_38_a_tap_that_is_there_is_nobodys_to_have(host: Path) -> None:
     (host / "tap3").write_text("\tdescription: bob's\n")
     with pytest.raises(InitError, match="not allowed on this host"):
-        given(Tap("tap3", bridge="bridge0"), "tap", target="bridge0")
+        given(Tap("tap3", bridge="bridge0"), target="bridge0")
     assert "ifconfig tap3 create" not in calls(host)
 
 
 def test_threat_69_a_tap_of_another_tag_is_left_alone(host: Path) -> None:
-    record = given(Tap("tap3", bridge="-"), "tap")
+    record = given(Tap("tap3", bridge="-"))
     (host / "tap3").write_text("\tdescription: somebody else's\n")
     assert bsd.undo(record) == ""
     assert "ifconfig tap3 destroy" not in calls(host)
 
 
 def test_a_pci_device_goes_to_ppt_and_back(host: Path) -> None:
-    record = given(Pci("0000:01:00.0"), "pci", pinned="10de:1b80")
+    record = given(Pci("0000:01:00.0"), pinned="10de:1b80")
     assert record.former == "em"
     assert bsd.holds(record, ALICE)
     assert calls(host)[-2] == "devctl set driver -f pci0:1:0:0 ppt"
@@ -121,12 +121,12 @@ def test_a_pci_device_goes_to_ppt_and_back(host: Path) -> None:
 
 def test_threat_55_another_device_than_pinned_is_refused(host: Path) -> None:
     with pytest.raises(InitError, match="the policy names 10de:ffff"):
-        given(Pci("0000:01:00.0"), "pci", pinned="10de:ffff")
+        given(Pci("0000:01:00.0"), pinned="10de:ffff")
     assert not any(call.startswith("devctl") for call in calls(host))
 
 
 def test_the_machine_itself_is_made_by_root_and_handed_over(host: Path) -> None:
-    record = given(Vm("web"), "vm")
+    record = given(Vm("web"))
     assert "bhyvectl --create --vm=web" in calls(host)
     assert calls(host)[-1] == "chown 1001 /dev/vmm/web"
     assert bsd.holds(record, ALICE)

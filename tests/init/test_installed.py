@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("insta
 
 WHEELS = CHECKOUT / ".venv" / "wheels"
 READ = ("Makefile", "pyproject.toml", "README.md", "LICENSE")
-FOLDERS = ("man", "etc", "sudoers.d")
+FOLDERS = ("man", "etc", "sudoers.d", "completions")
 POLICY = '[[grant]]\nwho = ["@vmusers"]\nbridges = ["br0"]\n'
 CARD = '[net.lan]\nbridge = "br0"\n'
 
@@ -79,7 +79,7 @@ def test_uninstalling_leaves_the_policy_alone(lab: Lab) -> None:
     lab.write("/etc/vmman/policy.toml", POLICY)
     make(lab, "uninstall")
     assert lab.check("cat", "/etc/vmman/policy.toml") == POLICY
-    places = ["/usr/local/bin", "/usr/local/lib", "/usr/local/libexec", "/usr/local/share/man"]
+    places = ["/usr/local/bin", "/usr/local/lib", "/usr/local/libexec", "/usr/local/share"]
     places += ["/etc/sudoers.d", "/etc/tmpfiles.d"]
     there = [place for place in places if lab.path(place).exists()]
     assert lab.check("find", *there, "-name", "vm-*", "-o", "-name", "vmman*") == ""

@@ -75,13 +75,14 @@ before = netlink.link("v0"), ip("-d link show v0")
 record = give()
 link = netlink.link("vm-m")
 assert record.done and record.number == link.number >= 1 << 20
-assert (link.kind, link.mode, link.up, link.mac) == ("macvtap", "bridge", True, record.mac)
+assert (link.kind, link.is_bridge_mode, link.up, link.mac) == ("macvtap", True, True, record.mac)
 assert link.alias == record.tag == "vmman:1501:web:" + record.nonce
 assert link.parent == netlink.link("v0").number
 node = f"/dev/tap{record.number}"
 assert (os.stat(node).st_uid, os.stat(node).st_mode & 0o777) == (1501, 0o600)
 assert "addrgenmode none" in ip("-d link show vm-m") and "inet6" not in ip("addr show vm-m")
 assert macvtaps.holds(record, ALICE) and not macvtaps.holds(record, BOB)
+assert "pyroute2" in sys.modules and "pyroute2.iproute" not in sys.modules
 os.seteuid(1501)
 fd = os.open(node, os.O_RDWR)
 os.seteuid(0)
@@ -162,8 +163,9 @@ assert macvtaps.undo(record) == ""
 LATE = """
 record = macvtaps.intend(granted(), ALICE, "web")
 real = netlink.change
-def hidden(number, given):
-    real(number, given)
+def hidden(change):
+    real(change)
+    number, given = change
     if "alias" in given:
         seen = os.stat(f"/dev/tap{number}")
         subprocess.run("mount -t tmpfs -o mode=755 none /dev", shell=True, check=True)
@@ -221,13 +223,16 @@ ip("link del vm-m")
 KILLED = """
 import vm_init
 own = os.path.dirname(vm_init.__file__)
+# They change nothing, and are most of the lines.
+PURE = "parts text value attribute integer message _error".split()
+pure = {getattr(netlink.rt, each).__code__ for each in PURE} | {netlink._link.__code__}
 
 def killed(act, after):
     "Fork; the child dies by SIGKILL at the line of vm_init that has this number. Whether it did."
     left = after
     def trace(frame, event, arg):
         nonlocal left
-        if not frame.f_code.co_filename.startswith(own): return None
+        if not frame.f_code.co_filename.startswith(own) or frame.f_code in pure: return None
         if event == "line":
             left -= 1
             if left == 0: os.kill(os.getpid(), signal.SIGKILL)

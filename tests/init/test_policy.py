@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from vm_init import policy as policies
 from vm_init import rules
-from vm_init.policy import FILE, Policy, judge, judge_all, public
+from vm_init.policy import FILE, judge, judge_all, public
 from vm_init.request import Macvtap, Node, Pci, Request, Tap, parse, render
+from vm_init.rules import Policy
 from vm_init.verdict import Caller, Granted, InitError, Refused
 from vm_spec import Context, loads, select
 
@@ -107,8 +108,8 @@ BAD = [
     ("[[deny]]\nwho = ['*']\nmost-interfaces = 1", "deny 1.'most-interfaces': is not a known key"),
     ("[[deny]]\nwho = ['*']\npci = ['0000:01:00.0 10de:1b80']", "deny 1.pci: must be a list"),
     ("networks = 1", "networks: must be tables"),
-    ("[networks.lab]", "networks.lab: must be a name with bridge"),
-    ("[networks]\nlab = 'br0'", "networks.lab: must be a name with bridge"),
+    ("[networks.lab]", "networks.lab: must be a name with any of bridge"),
+    ("[networks]\nlab = 'br0'", "networks.lab: must be a name with any of bridge"),
     ("[networks.'a b']\nbridge = 'br0'", "networks.'a b': must be a name"),
     ("[networks.lab]\nbridge = 1", "networks.lab.'bridge': must be a whole name"),
     ("[networks.lab]\nbrigde = 'br0'", "networks.lab.'brigde': is not a known key: bridge, host"),
@@ -193,13 +194,17 @@ def commented() -> str:
     return re.sub(r"(?m)^#(?! )", "", SAMPLE.read_text())
 
 
+PORT = {"bpdu-guard", "isolated", "learning"}
+
+
 def test_the_sample_grants_nothing_as_installed() -> None:
     sample = read(SAMPLE.read_text())
-    assert (sample.grants, sample.denies, dict(sample.networks)) == ((), (), {})
+    assert (sample.grants, sample.denies, sample.networks, sample.ports) == ((), (), {}, {})
 
 
 def test_the_sample_shows_each_key() -> None:
     assert read(commented()).networks["lab"] == ("br0", "eno3")
+    assert set(tomllib.loads(commented())["bridges"]["br0"]) == PORT
     shown = tomllib.loads(commented())["grant"][0]
     known = re.search(r"known key: (.*)", refusal("[[grant]]\nwho = ['*']\nx = 1"))
     assert known
@@ -208,11 +213,15 @@ def test_the_sample_shows_each_key() -> None:
 
 
 def test_the_sample_tells_the_defaults() -> None:
-    bare, shown = granting(""), tomllib.loads(commented())["grant"][0]
-    told = re.findall(r"(?m)^#([a-z-]+) = .* # default: (.*)$", SAMPLE.read_text())
-    assert {key for key, _ in told} == set(shown) - {"who", "interfaces"}
+    bare, tree = granting(""), tomllib.loads(commented())
+    shown = tree["grant"][0]
+    told = dict(re.findall(r"(?m)^#([a-z-]+) = .* # default: (.*)$", SAMPLE.read_text()))
+    of_ports = {key: tomllib.loads(f"x = {told.pop(key)}")["x"] for key in PORT}
+    assert of_ports == tree["bridges"]["br0"]
+    assert read(commented()).ports == {"br0": ""}
+    assert set(told) == set(shown) - {"who", "interfaces"}
     rule = bare.grants[0]
-    for key, default in told:
+    for key, default in told.items():
         value = {"most-interfaces": rule.most, "unbridged": rule.unbridged}.get(
             key, list(rule.lists.get(key, ()))
         )
@@ -235,7 +244,7 @@ def test_each_example_of_the_page_is_a_policy(example: str) -> None:
 
 def test_each_key_is_in_the_page() -> None:
     shown = set(re.findall(r"^\.It Va (\S+)$", PAGE.read_text(), re.MULTILINE))
-    assert shown == {*tomllib.loads(commented())["grant"][0], "bridge", "host-interface"}
+    assert shown == {*tomllib.loads(commented())["grant"][0], "bridge", "host-interface"} | PORT
 
 
 # --- grants --------------------------------------------------------------------------------------
@@ -276,6 +285,34 @@ def test_a_grant_allows_and_says_which_and_where(
     request_: Request, line: str, target: str, pinned: str
 ) -> None:
     assert judge(ALICE, request_, OPEN) == Granted(request_, line, target, pinned)
+
+
+def test_threat_50_a_port_is_told_by_its_bridge_and_of_taps_alone() -> None:
+    ports = (
+        "[bridges.br0]\nlearning = false\nisolated = true\nbpdu-guard = true\n"
+        "[bridges.br1]\nisolated = false\n[bridges.eno3]\nisolated = true\n"
+    )
+    policy = read(f"[[grant]]\nwho = ['alice']\n{ALL}{LAB}{ports}")
+    granted = [judge(ALICE, one, policy) for one in (TAP, NET, LOOSE, MACVTAP)]
+    assert all(isinstance(one, Granted) for one in granted)
+    told = [one.port for one in granted if isinstance(one, Granted)]
+    assert told == ["bpdu-guard isolated no-learning", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "bridges = 1",
+        "[bridges]\nbr0 = 1",
+        "[bridges.br0]",
+        "[bridges.br0]\nisolated = 1",
+        "[bridges.br0]\nisolated = 'true'",
+        "[bridges.br0]\nbpdu_guard = true",
+        "[bridges.'br 0']\nisolated = true",
+    ],
+)
+def test_threat_65_what_is_no_port_is_refused_whole(lines: str) -> None:
+    assert "bridges" in refusal(lines)
 
 
 @pytest.mark.parametrize("request_", ASKED)

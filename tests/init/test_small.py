@@ -4,6 +4,10 @@ The goal was about 1,000 lines. What stands is more than twice that, because it 
 the threat table, each with a test: the ledger that survives a kill between any two steps, PCI
 devices that the host must not lose, nodes that are swapped while they are given, a policy that
 tells all its faults at once, FreeBSD. The figure may go down; to let it grow takes a change here.
+
+Two figures are kept: all of `vm_init`, and what can run as root on a Linux host. From the latter
+are left out what runs as the caller only, what makes the text of a rule for `make install`, and
+FreeBSD's half; tests here see to it that root's half of a Linux host loads none of it.
 """
 
 from __future__ import annotations
@@ -22,8 +26,10 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MODULES = sorted((CHECKOUT / "vm_init").glob("*.py"))
-LIMIT = 2_700  # what there was when this was written, 2,647, and a little
+LIMIT = 2_695  # what there is, and hardly more
 WANTED = 1_600
+AS_ROOT = 2_380
+NOT_AS_ROOT = {"wanted.py", "plan.py", "admission.py", "bsd.py", "freebsd.py"}
 
 SILENT = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
@@ -46,15 +52,19 @@ JUDGED = """
 import sys
 sys.path.append(sys.argv[1])
 import os
-from vm_init import __main__, ask, caller, ledger, policy, rules, start
+from vm_init import __main__, ask, caller, start
 start.close_from(3)
 who = caller.Caller(os.getuid() or 1, os.getgid(), "alice", (), (), "/")
 def become(*_):
     os.environ["VMCONF_DIR"] = sys.argv[2]
     sys.path.append(sys.argv[4])
 ask.become = become
-requests = ask.ask(who, "web")
-given = rules.read(b'[[grant]]\\nwho = ["alice"]\\nbridges = ["br0"]', "policy.toml")
+def get_ready():
+    __main__._policy()
+    from vm_init import rules
+    return rules.read(b'[[grant]]\\nwho = ["alice"]\\nbridges = ["br0"]', "policy.toml")
+requests, given = ask.ask(who, "web", "", get_ready)
+from vm_init import ledger, policy
 (verdict,) = policy.judge_all(who, requests, given)
 assert verdict.line == "policy.toml: grant 1 (bridges)", verdict
 with ledger.lock(sys.argv[3], 1):
@@ -133,17 +143,21 @@ def mentions(tree: ast.AST) -> Iterator[ast.AST]:
             yield node
 
 
-def test_root_half_does_not_grow() -> None:
+def test_vm_init_does_not_grow() -> None:
     sizes = {path.name: size(path) for path in MODULES}
     rows = [f"{sizes[name]:5} {name}" for name in sorted(sizes, key=lambda name: -sizes[name])]
     rows.append(f"{sum(sizes.values()):5} lines of code in vm_init; {LIMIT} are allowed")
+    as_root = sum(number for name, number in sizes.items() if name not in NOT_AS_ROOT)
+    rows.append(f"{as_root:5} of them can run as root on Linux; {AS_ROOT} are allowed")
     sys.stdout.write("\n".join(["", *rows, ""]))
+    assert sizes.keys() > NOT_AS_ROOT
+    assert 0 < as_root <= AS_ROOT
     assert 0 < sum(sizes.values()) <= LIMIT
 
 
 @pytest.mark.xfail(strict=True, reason="not yet: every row of the threat table costs some lines")
 def test_root_half_is_as_short_as_it_should_be() -> None:
-    assert sum(map(size, MODULES)) <= WANTED
+    assert sum(size(path) for path in MODULES if path.name not in NOT_AS_ROOT) <= WANTED
 
 
 def test_comments_docstrings_and_blanks_are_not_counted(tmp_path: Path) -> None:
@@ -175,6 +189,8 @@ def test_threat_13_nothing_foreign_is_loaded_before_the_first_act(tmp_path: Path
     assert "vm_init.policy" in modules
     assert foreign(modules) == set()
     assert "vm_init.taps" in modules  # loaded while the child read
+    if sys.platform == "linux":
+        assert modules & {f"vm_init.{name.removesuffix('.py')}" for name in NOT_AS_ROOT} == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

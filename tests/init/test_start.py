@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -284,3 +285,13 @@ print(*sys.modules)
     builtin = {"marshal"}  # the import system's own
     assert loaded & (bad - builtin) == set()
     assert {name for name in loaded if name.startswith(("vm_spec", "vm_run", "ssl"))} == set()
+
+
+def test_threat_18_the_helper_keeps_of_the_environment_what_start_reads() -> None:
+    body = (CHECKOUT / "etc" / "vm-init.body").read_text()
+    before, _, _ = body.partition("from vm_init")
+    (kept,) = re.findall(r"^kept = \{(.*)\}$", before, re.MULTILINE)
+    assert set(re.findall(r"'(\w+)'", kept)) == set(start.KEPT)
+    imported = re.findall(r"^(?:import|from) (\w+)", before, re.MULTILINE)
+    assert imported == ["gc", "os", "sys"]
+    assert before.index("del os.environ[name]") < before.index("sys.path.append")

@@ -48,8 +48,8 @@ GIVEN = {
     "TMPDIR": EVIL,
     "HOME": "/home/bob",
 }
-# What doas with keepenv could leave of it. The C library reads LOCPATH and GCONV_PATH before the
-# first line of Python, and TZ at an import; so there is no keepenv in etc/doas.conf, and sudo takes
+# What doas with keepenv could leave of it. The interpreter reads LOCPATH, GCONV_PATH and TZ before
+# the first line of any program of ours; so there is no keepenv in etc/doas.conf, and sudo takes
 # them away.
 C_LIBRARY = {"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LOCPATH", "GCONV_PATH", "TZ"}
 KEPT = {key: value for key, value in GIVEN.items() if key not in C_LIBRARY}
