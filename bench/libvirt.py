@@ -109,8 +109,9 @@ def running(place: Place, fake: Fake) -> Generator[Libvirt | str]:
     try:
         yield libvirt if _answers(libvirt, daemon) else "libvirtd does not start here"
     finally:
-        daemon.send_signal(signal.SIGTERM)
-        ended(daemon)
+        if daemon.poll() is None:
+            daemon.send_signal(signal.SIGTERM)
+            ended(daemon)
 
 
 def _lacking() -> str:

@@ -12,7 +12,9 @@ __all__ = ["CHECKOUT", "Place", "install"]
 
 CHECKOUT = Path(__file__).parent.parent
 PYTHON = "/usr/bin/python3"
-SOURCES = ("Makefile", "pyproject.toml", "README.md", "LICENSE", "man", "vm_*")
+SOURCES = (
+    "Makefile", "pyproject.toml", "README.md", "LICENSE", "man", "etc", "completions", "vm_*",
+)  # fmt: skip
 
 
 class Place:

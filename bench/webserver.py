@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 __all__ = ["serving"]
@@ -35,7 +35,7 @@ http {{
 
 
 @contextmanager
-def serving(root: Path, folder: Path) -> Iterator[int]:
+def serving(root: Path, folder: Path) -> Generator[int]:
     """Serves the files of `root`: the port.
 
     Args:

@@ -7,15 +7,17 @@ lock's text only who took it; the kernel says whether the one lives and the othe
 from __future__ import annotations
 
 import os
+import time
 
 from vm_run import state
 from vm_run.process import started_at
-from vm_spec.value import TYPE_CHECKING, Value, replace
+from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table, replace
 
 if TYPE_CHECKING:
+    from vm_list.row import Table
     from vm_run.state import Record
 
-__all__ = ["Trace", "number", "of", "text", "traces"]
+__all__ = ["Trace", "number", "of", "tables", "text", "traces"]
 
 
 class Trace(Value):
@@ -25,20 +27,28 @@ class Trace(Value):
         handle: the name of its state folder; empty without one.
         record: what its supervisor wrote there.
         lives: whether the record's hypervisor runs.
+        uptime: seconds since that was started; None if it does not run.
         supervised: whether a supervisor holds the state folder.
+        supervisor: who that is; 0 for none.
         holder: what stands in the lock beside the description.
         locked: whether that lock is held, by anybody on any host.
         holder_lives: whether the process that took that lock runs on this host.
+        foreign: whether it was taken on a host that is not this one.
+        taken: when it was, in seconds since 1970; 0 without a lock.
         here: this host's name.
     """
 
     handle: str = ""
     record: Record
     lives: bool = False
+    uptime: int | None = None
     supervised: bool = False
+    supervisor: int = 0
     holder: Record
     locked: bool = False
     holder_lives: bool = False
+    foreign: bool = False
+    taken: int = 0
     here: str
 
 
@@ -48,10 +58,22 @@ def text(record: Record, key: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def number(record: Record, key: str) -> int:
-    """A process id of a record; 0 if there is none."""
+def number(record: Record, key: str, most: int = 1 << 31) -> int:
+    """A number of a record, from 1, a process id if nothing else is said; 0 if there is none."""
     found = record.get(key)
-    return found if type(found) is int and 0 < found < 1 << 31 else 0
+    return found if type(found) is int and 0 < found < most else 0
+
+
+def tables(record: Record, key: str) -> tuple[Table, ...] | None:
+    """A list of tables of texts of a record; None if there is none."""
+    found = record.get(key)
+    if not is_list(found):
+        return None
+    return tuple(
+        {name: item for name, item in table.items() if isinstance(item, str)}
+        for table in found
+        if is_table(table)
+    )
 
 
 def traces() -> dict[str, Trace]:
@@ -61,16 +83,25 @@ def traces() -> dict[str, Trace]:
 
 def _of_folder(handle: str) -> Trace:
     folder = state.folder(handle)
+    lock = f"{folder}/lock"
     record = state.read(folder)
     lives = state.lives(record)
-    supervised = state.is_locked(f"{folder}/lock")
+    supervised = state.is_locked(lock)
     if record and not supervised:  # perhaps it ended while we looked
         record = state.read(folder)
         lives = state.lives(record)
     return Trace(
-        handle=handle, record=record, lives=lives, supervised=supervised,
+        handle=handle, record=record, lives=lives, uptime=_uptime(record) if lives else None,
+        supervised=supervised, supervisor=number(state.holder(lock), "pid") if supervised else 0,
         holder={}, here=os.uname().nodename,
     )  # fmt: skip
+
+
+def _uptime(record: Record) -> int:
+    """Seconds since a living hypervisor was started; the kernel has confirmed when that was."""
+    now = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    started = number(record, "started_at", 1 << 62) / os.sysconf("SC_CLK_TCK")
+    return max(0, int(now - started))
 
 
 def of(file: str, trace: Trace | None) -> Trace:
@@ -82,11 +113,16 @@ def of(file: str, trace: Trace | None) -> Trace:
     """
     trace = trace or Trace(record={}, holder={}, here=os.uname().nodename)
     lock = state.lock_path(file)
-    if not os.path.lexists(lock):
+    try:
+        taken = int(os.lstat(lock).st_mtime)
+    except OSError:
         return trace
     holder, locked = _lock(lock)
-    lives = started_at(number(holder, "pid")) > 0
-    return replace(trace, holder=holder, locked=locked, holder_lives=lives)
+    foreign = _is_foreign(holder, trace.here)
+    lives = locked and not foreign and _lives(holder, lock)
+    return replace(
+        trace, holder=holder, locked=locked, holder_lives=lives, foreign=foreign, taken=taken
+    )
 
 
 def _lock(path: str) -> tuple[Record, bool]:
@@ -95,3 +131,22 @@ def _lock(path: str) -> tuple[Record, bool]:
         holder, locked = state.holder(path), state.is_locked(path)
         if state.holder(path) == holder:
             return holder, locked
+
+
+def _is_foreign(holder: Record, here: str) -> bool:
+    """Whether a lock was taken on another host; one renamed since is the same by its boot."""
+    host = text(holder, "host") or here
+    return host != here and holder.get("boot_id") != state.boot_id()
+
+
+def _lives(holder: Record, lock: str) -> bool:
+    """Whether who took a lock still has it; of another user's process only that it runs."""
+    from vm_run.holder import holds
+
+    pid = number(holder, "pid")
+    if not started_at(pid):
+        return False
+    try:
+        return os.stat(f"/proc/{pid}").st_uid != os.getuid() or holds(pid, lock)
+    except OSError:
+        return False

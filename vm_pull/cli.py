@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from importlib.metadata import PackageNotFoundError, version
 
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
@@ -25,13 +24,6 @@ examples:
 exit status: 0 done, 64 wrong command line, 65 wrong box, 66 no such box, 69 the network or the host
 lacks something, 70 our bug, 74 cannot be written, 75 busy, 77 refused
 """
-
-
-def _version() -> str:
-    try:
-        return version("vmman")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _size(text: str) -> int:
@@ -126,7 +118,9 @@ def parse(argv: list[str]) -> Call:
 
 def show_version() -> str:
     """The line of `vm-pull --version`."""
-    return f"vm-pull {_version()}"
+    from vm_run.version import version  # 25 ms
+
+    return f"vm-pull {version()}"
 
 
 def _mistake(message: str) -> NoReturn:

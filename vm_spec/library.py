@@ -8,24 +8,17 @@ import stat
 from vm_spec.decode import loads
 from vm_spec.fault import Fault, VmError
 from vm_spec.limits import MOST_BYTES
+from vm_spec.names import SYNTAXES, confdir, names
 from vm_spec.syntax import Context
 from vm_spec.value import TYPE_CHECKING, replace
 from vm_spec.words import VmName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from vm_spec.machine import Description
 
 __all__ = ["confdir", "context", "find", "load", "names", "read"]
 
-SYNTAXES = {".toml": "toml", ".json": "json", ".ucl": "ucl", ".conf": "ucl"}
 NO_SUCH_VM, CANNOT_READ, REFUSED = 66, 66, 77
-
-
-def confdir() -> str:
-    """The folder where descriptions are kept: $VMCONF_DIR, else ~/vm."""
-    return os.environ.get("VMCONF_DIR") or os.path.expanduser("~/vm")
 
 
 def context(file: str, name: str = "", overrides: tuple[tuple[str, str], ...] = ()) -> Context:
@@ -107,24 +100,6 @@ def _no_such_vm(name: str, folder: str) -> Fault:
     close = nearest(name, (known for known, _ in names(folder)))
     hint = f"did you mean {close}?" if close else "vm-list shows what there is"
     return Fault(problem=f"there is no VM {name} in {folder}", hint=hint)
-
-
-def names(folder: str) -> Iterator[tuple[str, str]]:
-    """Each VM's name and file in a folder of descriptions, in order of name."""
-    try:
-        entries = os.listdir(folder)
-    except OSError:
-        return
-    order = list(SYNTAXES)
-    found = [os.path.splitext(entry) for entry in entries if not entry.startswith(".")]
-    files = sorted(
-        (stem, order.index(ending), ending) for stem, ending in found if ending in SYNTAXES
-    )
-    last = ""
-    for stem, _, ending in files:
-        if stem != last:
-            yield stem, f"{folder}/{stem}{ending}"
-        last = stem
 
 
 def read(path: str) -> str:

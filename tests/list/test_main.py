@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -94,7 +95,9 @@ def test_a_folder_that_cannot_be_read_ends_with_66(
     assert "hint: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [["--jsn"], ["web"], ["--json", "--names"], ["--", "--json"]])
+@pytest.mark.parametrize(
+    "argv", [["--jsn"], ["--names", "web"], ["--json", "--names"], ["--", "--json"]]
+)
 def test_a_wrong_command_line_ends_with_64_and_names_the_help(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,16 +163,121 @@ def test_a_full_disk_is_said(vms: Path) -> None:
     assert done.stderr == "vm-list: cannot write: No space left on device\n"
 
 
-def test_on_a_terminal_lines_are_cut_to_its_width(vms: Path) -> None:
-    (vms / f"{'x' * 60}.toml").touch()
+@pytest.mark.parametrize("names", [[], ["web"]])
+def test_json_of_some_has_only_those(
+    vms: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    assert vms.is_dir()
+    assert main(["--json", *names]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [vm["name"] for vm in listed["vms"]] == (names or ["db", "odd", "web"])
+
+
+def test_of_one_vm_everything_is_told(vms: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (vms / "web.toml").write_text(
+        'mem = "1G"\ncpu = 2\ncom1 = "socket"\nhypervisor = "bhyve"\n'
+        'graphic = { port = 5903 }\n[net.lan]\nname = "tap3"\nmac = "52:00:00:00:00:01"\n'
+        '[targets.install]\nmem = "2G"\n'
+    )
+    assert main(["web"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == (
+        "web\n"
+        "  state       stopped\n"
+        f"  file        {vms}/web.toml\n"
+        "  target      - (there are: default, install)\n"
+        "  hypervisor  bhyve\n"
+        "  cpus        2\n"
+        "  memory      1G\n"
+        "  network     lan: tap, tap3, mac 52:00:00:00:00:01\n"
+        "  console     com1: socket\n"
+        "  vnc         127.0.0.1:5903\n"
+    )
+    assert shown.err == ""
+
+
+def test_of_a_broken_vm_the_fault_is_told_and_the_next_step(
+    vms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["odd"]) == 0
+    assert capsys.readouterr().out == (
+        "odd\n"
+        "  state       broken\n"
+        f"  file        {vms}/odd.toml\n"
+        f"  fault       {vms}/odd.toml:1: memroy: is not a known key\n"
+        "  hint        did you mean mem?\n"
+    )
+
+
+def test_a_vm_that_there_is_not_ends_with_66_and_costs_the_others_nothing(
+    vms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["wbe", "db"]) == 66
+    shown = capsys.readouterr()
+    assert shown.out.startswith("db\n")
+    assert shown.err == (
+        f"vm-list: there is no VM wbe in {vms}\nvm-list:   hint: did you mean web?\n"
+    )
+
+
+def on_terminal(columns: int, *options: str, **changes: str) -> list[str]:
+    """What vm-list writes on a terminal, line by line."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 72, 0, 0))
-    done = subprocess.run(COMMAND, cwd=CHECKOUT, stdout=theirs, check=False)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
+    environment = os.environ | {"TERM": "xterm", "PYTHONUTF8": "1", "NO_COLOR": ""} | changes
+    done = subprocess.run(
+        [*COMMAND, *options], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=theirs,
+        env=environment, check=False,
+    )  # fmt: skip
     os.close(theirs)
     shown = os.read(ours, 65536).decode().splitlines()
     os.close(ours)
     assert done.returncode == 0
-    assert max(map(len, shown)) == 72
+    return shown
+
+
+def uncoloured(lines: list[str]) -> list[str]:
+    return [re.sub(r"\x1b\[[0-9]*m", "", line) for line in lines]
+
+
+def test_on_a_terminal_lines_are_cut_to_its_width(vms: Path) -> None:
+    (vms / f"{'x' * 60}.toml").touch()
+    assert max(map(len, uncoloured(on_terminal(72)))) == 72
+
+
+def test_on_a_terminal_there_are_colours_and_a_ruled_line(vms: Path) -> None:
+    (vms / "odd.toml").unlink()
+    head, rule, *lines = on_terminal(200)
+    assert head.startswith("\x1b[1mNAME")
+    assert set(rule) == {"\u2500"}
+    assert ["\x1b[2mstopped\x1b[0m" in line for line in lines] == [True, True]
+
+
+@pytest.mark.parametrize("changes", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_who_wants_no_colours_gets_none(vms: Path, changes: dict[str, str]) -> None:
+    assert vms.is_dir()
+    assert not any("\x1b" in line for line in on_terminal(80, **changes))
+
+
+@pytest.mark.parametrize("changes", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}])
+def test_a_terminal_that_cannot_draw_gets_no_drawn_line(vms: Path, changes: dict[str, str]) -> None:
+    assert vms.is_dir()
+    assert all(line.isascii() and "\\u2500" not in line for line in on_terminal(80, **changes))
+
+
+def test_details_on_a_terminal_are_whole(vms: Path) -> None:
+    lines = uncoloured(on_terminal(20, "web"))
+    assert f"  file        {vms}/web.toml" in lines
+
+
+@pytest.mark.parametrize("option", ["--json", "--names"])
+def test_what_is_for_programs_is_the_same_on_a_terminal(vms: Path, option: str) -> None:
+    assert vms.is_dir()
+    done = subprocess.run(
+        [*COMMAND, option], cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert on_terminal(40, option) == done.stdout.splitlines()
 
 
 def test_plain_and_with_one_option_it_loads_no_parser_of_command_lines(vms: Path) -> None:

@@ -7,16 +7,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vm_list.survey import Row, judge, survey
+from vm_list import columns
+from vm_list.detail import detail
+from vm_list.judge import judge
+from vm_list.survey import Row, survey
 from vm_list.traces import Trace
 from vm_run import state
+from vm_run.outline import outline
 from vm_run.process import started_at
+from vm_run.room import Room
+from vm_spec import loads
 from vm_spec.fault import VmError
+from vm_spec.targets import select as machine_of
 
 HERE = os.uname().nodename
 GOOD = 'mem = "256M"\n'
@@ -76,7 +84,40 @@ def only(vms: Path) -> Row:
 
 def test_a_description_of_which_nothing_runs_is_stopped(vms: Path) -> None:
     file = describe(vms, "web")
-    assert only(vms) == Row(name="web", file=str(file))
+    assert only(vms) == Row(
+        name="web", file=str(file), targets=(), hypervisor="qemu", cpus=1, memory=256 << 20,
+        network=(), consoles=(),
+    )  # fmt: skip
+
+
+def test_a_row_says_what_the_description_says(vms: Path) -> None:
+    describe(
+        vms, "web",
+        'hypervisor = "bhyve"\ncpu = { sockets = 2, cores = 3 }\nmem = "2G"\n'
+        'com1 = "socket"\ncom2 = "/dev/ttyS1"\ngraphic = { host = "::1", port = 5901 }\n'
+        '[net.lan]\nname = "tap3"\nbridge = "br0"\nmac = "52:00:00:00:00:01"\n'
+        '[[emulations]]\ndevice = "virtio-console"\nports = { agent = "agent.sock" }\n'
+        '[targets.install]\nmem = "4G"\n',
+    )  # fmt: skip
+    row = only(vms)
+    assert (row.hypervisor, row.cpus, row.memory, row.vnc) == ("bhyve", 6, 2 << 30, "[::1]:5901")
+    assert row.targets == ("install",)
+    assert row.network == (
+        {
+            "label": "lan", "type": "tap", "interface": "tap3", "bridge": "br0",
+            "host_interface": "", "network": "", "mac": "52:00:00:00:00:01",
+        },
+    )  # fmt: skip
+    assert row.consoles == (
+        {"name": "com1", "kind": "socket"},
+        {"name": "com2", "kind": "device"},
+        {"name": "agent", "kind": "virtio"},
+    )
+
+
+def test_no_password_of_a_screen_is_in_a_row(vms: Path) -> None:
+    describe(vms, "web", 'graphic = { password = "s3cret" }\n')
+    assert "s3cret" not in repr(only(vms))
 
 
 def test_rows_are_sorted_by_name_and_other_files_are_none(vms: Path) -> None:
@@ -108,10 +149,86 @@ def test_a_living_guest_with_a_supervisor_is_running(
     finally:
         own.release()
         beside.release()
+    assert row.uptime is not None
+    assert row.uptime < 600
     assert row == Row(
-        name="web", file=str(file), state="running", target="install",
-        pid=sleeper.pid, supervisor=os.getpid(), host=HERE,
+        name="web", file=str(file), state="running", target="install", targets=(),
+        pid=sleeper.pid, supervisor=os.getpid(), host=HERE, uptime=row.uptime,
+        hypervisor="qemu", cpus=1, memory=256 << 20, network=(), consoles=(),
     )  # fmt: skip
+
+
+def test_uptime_is_since_the_kernel_started_the_process(vms: Path) -> None:
+    """Of this host's first process: as old as the host itself, or as this container."""
+    record("web", describe(vms, "web"), 1)
+    boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    uptime = only(vms).uptime
+    assert uptime is not None
+    assert abs(uptime - (boot - started_at(1) / os.sysconf("SC_CLK_TCK"))) < 30
+
+
+def test_a_running_vm_is_shown_as_it_was_started(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    machine = machine_of(loads('mem = "1G"\ncpu = 2\nname = "web"\n[net.lan]\n'))
+    ends = [{"name": "com1", "kind": "socket", "log": "/l", "to": "/s", "odd": 3}]
+    record(
+        "web", describe(vms, "web", 'mem = "8G"\n'), sleeper.pid,
+        outline=outline(machine), consoles=ends,
+    )  # fmt: skip
+    row = only(vms)
+    assert (row.cpus, row.memory) == (2, 1 << 30)
+    assert row.network is not None
+    assert [card["type"] for card in row.network] == ["user"]
+    assert row.consoles == ({"name": "com1", "kind": "socket", "log": "/l", "to": "/s"},)
+
+
+@pytest.mark.parametrize(
+    "odd", [3, [], {"cpus": "x"}, {"network": {"a": 1}}, {"network": [1]}, {"memory": -1}]
+)
+def test_an_outline_with_anything_in_it_is_never_fatal(
+    vms: Path, sleeper: subprocess.Popen[bytes], odd: object
+) -> None:
+    record("web", describe(vms, "web"), sleeper.pid, outline=odd, consoles=odd)
+    row = only(vms)
+    assert row.state == "orphaned"
+    assert columns.table([row])
+    assert detail(row)
+    assert json.loads(columns.json([row]))
+
+
+def test_a_guest_that_has_been_asked_to_end_is_stopping(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    folder = record("web", describe(vms, "web"), sleeper.pid)
+    own = state.Lock.take(f"{folder}/lock", "web")
+    try:
+        before = only(vms).state
+        Room("web", str(vms / "web.toml")).note("running")
+        told = only(vms).state
+        Room("web", str(vms / "web.toml")).note("stopping")
+        after = only(vms)
+    finally:
+        own.release()
+    assert (before, told, after.state, after.pid) == ("running", "running", "stopping", sleeper.pid)
+
+
+def test_a_guest_that_nobody_watches_is_not_stopping(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    record("web", describe(vms, "web"), sleeper.pid, stopping_since=1.0)
+    assert only(vms).state == "orphaned"
+
+
+def test_the_supervisor_is_who_holds_the_folder_whatever_the_record_says(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    folder = record("web", describe(vms, "web"), sleeper.pid, supervisor=77)
+    own = state.Lock.take(f"{folder}/lock", "web")
+    try:
+        assert only(vms).supervisor == os.getpid()
+    finally:
+        own.release()
 
 
 def test_a_living_guest_without_a_supervisor_is_orphaned(
@@ -200,15 +317,58 @@ def test_a_lock_of_another_host_names_it(vms: Path) -> None:
     assert "vm-run --force web" in row.hint
 
 
-def test_a_lock_that_another_host_holds_needs_no_mending(vms: Path) -> None:
+def test_the_last_sign_of_life_of_a_host_is_when_it_took_the_lock(vms: Path) -> None:
+    describe(vms, "web")
+    os.utime(left_lock(vms, "web", host="node7"), (5, 1234567890))
+    assert only(vms).seen == 1234567890
+
+
+def test_a_lock_that_another_host_holds_needs_no_mending_and_is_a_sign_of_life(vms: Path) -> None:
     describe(vms, "web")
     lock = state.Lock.take(str(vms / ".web.lock"), "web")
-    left_lock(vms, "web", host="node7")
+    os.utime(left_lock(vms, "web", host="node7"), (5, 5))
+    before = int(time.time())
     try:
         row = only(vms)
     finally:
         lock.release()
     assert (row.state, row.host, row.hint) == ("elsewhere", "node7", "")
+    assert row.seen >= before
+
+
+def test_a_lock_of_this_host_under_its_former_name_is_this_hosts(vms: Path) -> None:
+    describe(vms, "web")
+    left_lock(vms, "web", host="former", boot_id=state.boot_id())
+    assert only(vms).state == "crashed"
+
+
+def test_a_broken_description_that_another_host_runs_is_elsewhere_with_its_fault(vms: Path) -> None:
+    describe(vms, "web", "mem = 0\n")
+    left_lock(vms, "web", host="node7")
+    row = only(vms)
+    assert row.state == "elsewhere"
+    assert "web.toml:1: mem" in row.fault
+
+
+def test_a_lock_whose_takers_number_is_another_process_by_now_is_orphaned(
+    vms: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    describe(vms, "web")
+    lock = state.Lock.take(str(vms / ".web.lock"), "web")
+    lock.write(sleeper.pid)  # it lives, and holds nothing
+    try:
+        row = only(vms)
+    finally:
+        lock.release()
+    assert (row.state, row.supervisor) == ("orphaned", 0)
+
+
+def test_only_what_is_wanted_is_looked_at(vms: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    describe(vms, "web")
+    describe(vms, "db")
+    record("far", vms.parent / "far.toml", sleeper.pid)
+    record("near", vms.parent / "near.toml", sleeper.pid)
+    assert [row.name for row in survey(str(vms), ["db", "far", "none"])] == ["db", "far"]
 
 
 def test_a_lock_that_is_held_without_a_state_folder_of_ours_is_running(vms: Path) -> None:
@@ -311,16 +471,26 @@ def test_state_that_somebody_else_could_have_written_is_not_believed(
 
 
 @pytest.fixture
-def supervisor(vms: Path, guest: Path) -> Iterator[subprocess.Popen[bytes]]:
+def events(tmp_path: Path) -> Iterator[int]:
+    """What the supervisor tells, as something to read."""
+    os.mkfifo(tmp_path / "events")
+    fd = os.open(tmp_path / "events", os.O_RDWR)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def supervisor(vms: Path, guest: Path, events: int) -> Iterator[subprocess.Popen[bytes]]:
     """A vm-run whose guest waits for ever; nothing of it is left behind."""
+    assert events
     describe(
         vms, "web",
         f'mem = "256M"\nkernel = "{guest}/vmlinuz"\ninitrd = "{guest}/initrd.img"\n'
         'cmdline = "console=ttyS0 vmman.do=wait"\ncom1 = "stdio"\n',
     )  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "vm_run", "web"], cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "vm_run", "--events", str(vms.parent / "events"), "web"],
+        cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout
     with process.stdout:
@@ -335,6 +505,24 @@ def supervisor(vms: Path, guest: Path) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu-system-x86_64")
+def test_a_real_guest_that_is_asked_to_end_is_stopping(
+    vms: Path, supervisor: subprocess.Popen[bytes], events: int
+) -> None:
+    assert supervisor.stdout
+    assert any(b"guest: ready" in line for line in supervisor.stdout)
+    supervisor.send_signal(signal.SIGTERM)
+    heard = b""
+    while b'"stopping"' not in heard:
+        assert select.select([events], [], [], 60)[0]
+        heard += os.read(events, 65536)
+    stopping = only(vms)
+    assert (stopping.state, stopping.supervisor) == ("stopping", supervisor.pid)
+    assert stopping.pid
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu-system-x86_64")
 def test_a_real_guest_runs_is_orphaned_and_crashes(
     vms: Path, supervisor: subprocess.Popen[bytes]
 ) -> None:
@@ -343,6 +531,11 @@ def test_a_real_guest_runs_is_orphaned_and_crashes(
     running = only(vms)
     assert (running.state, running.target) == ("running", "default")
     assert running.supervisor == supervisor.pid
+    assert (running.hypervisor, running.memory, running.cpus) == ("qemu", 256 << 20, 1)
+    assert running.consoles is not None
+    assert [console["name"] for console in running.consoles] == ["com1"]
+    assert b"guest: ready" in Path(running.consoles[0]["log"]).read_bytes()
+    assert running.uptime is not None
 
     hypervisor = os.pidfd_open(running.pid)
     supervisor.kill()
