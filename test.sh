@@ -25,7 +25,11 @@ want strace have strace
 want acl have setfacl
 want bubblewrap have bwrap
 want openssl have openssl
+want libarchive-tools have bsdtar
 want sudo have visudo
+want zsh have zsh
+want fish have fish
+want systemd have systemd-analyze
 want shellcheck have shellcheck
 want mandoc have mandoc
 

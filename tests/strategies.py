@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vm_spec import Context
 from vm_spec.devices import KINDS, Graphic, Nic, Nvme, Passthru
 from vm_spec.limits import TEXT_LIMITS, WHOLE_LIMITS
-from vm_spec.machine import Bhyve, Machine, Qemu
+from vm_spec.machine import BASE_ONLY, Bhyve, CloudInit, Machine, Qemu
 from vm_spec.value import Value, is_list, is_table
 
 Table = dict[str, Any]
@@ -29,7 +29,7 @@ TEXTS = st.text(ANY, max_size=12).map(escaped)
 WORDS = st.builds(
     "{}{}".format, st.sampled_from(LETTERS), st.text(LETTERS + "0123456789_.-", max_size=12)
 )
-LABELS = WORDS.filter(lambda word: word not in ("graphic", "tablet"))
+LABELS = WORDS.filter(lambda word: word not in ("graphic", "tablet", "cloud-init"))
 INTERFACES = WORDS.filter(lambda word: word not in ("all", "default"))
 PATHS = st.builds(
     "{}{}".format, st.sampled_from(["", "/", "./", "~/", "../", "./~/"]), TEXTS
@@ -114,8 +114,10 @@ def value(kind: str, field: str) -> Raw:
         return whole(field)
     if kind in ("Qemu", "Bhyve"):
         return table(Qemu if kind == "Qemu" else Bhyve)
-    if kind == "Graphic":
-        return st.just(False) | table(Graphic, "label")
+    if kind in ("Graphic", "CloudInit"):  # a meta_data excludes an instance_id of base or target
+        return st.just(False) | (
+            table(Graphic, "label") if kind == "Graphic" else table(CloudInit, "meta_data")
+        )
     element = kind.removeprefix("tuple[").removesuffix(", ...]")
     return st.lists(value(element, field), max_size=3)
 
@@ -178,7 +180,7 @@ PLAIN = ("name", "emulations", "graphic", "kernel", "initrd", "cmdline", "varfil
 @cache
 def machine(most: int = 5) -> Raw:
     """The tables of a machine: what a base has, and a target."""
-    plain = table(Machine, *PLAIN, "next_target", "lpc_slot", "com1")
+    plain = table(Machine, *PLAIN, *BASE_ONLY, "next_target", "lpc_slot", "com1")
     more: dict[str, Raw] = {
         "graphic": value("Graphic", "graphic"),
         "com1": choice("stdio", "socket"),
@@ -204,6 +206,7 @@ def tables(draw: Callable[[Raw], Any]) -> Table:
     """The native tables of a good description."""
     base: Table = draw(machine())
     base |= draw(choice({}, {"name": "given"}))
+    base |= draw(choice({}, {"autostart": True, "autostart_order": -3}))
     targets: dict[str, Table] = draw(TARGETS)
     labels = [one["label"] for one in base.get("emulations", []) if "label" in one]
     for one in (base, *targets.values()):

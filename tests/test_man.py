@@ -21,7 +21,7 @@ from vm_run.slots import BANDS
 from vm_run.stop_jobs import Answer
 from vm_spec import Context, Machine, loads, select
 from vm_spec.devices import KINDS, Device, Graphic, Lookup
-from vm_spec.machine import Bhyve, Outcome, Qemu
+from vm_spec.machine import Bhyve, CloudInit, Outcome, Qemu
 from vm_spec.value import Value
 from vm_spec.words import Cpu
 
@@ -130,7 +130,7 @@ def test_the_options_of_vm_list_are_those_of_its_page(capsys: pytest.CaptureFixt
 
 
 def test_the_options_of_vm_init_are_those_of_its_page() -> None:
-    taken = arguments.ACTS | arguments.WITH_VALUE
+    taken = arguments.ACTS | arguments.FLAGS | arguments.WITH_VALUE
     assert options(INIT) == taken
     shown = set(re.findall(r"--[a-z-]+", arguments.USAGE))
     assert taken >= shown
@@ -186,6 +186,7 @@ def test_every_key_of_a_row_is_in_the_page_of_vm_list() -> None:
     ("title", "cls"),
     [
         ("THE MACHINE", Machine),
+        ("cloud-init", CloudInit),
         ("What only QEMU has", Qemu),
         ("What only bhyve has", Bhyve),
     ],

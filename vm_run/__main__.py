@@ -8,7 +8,7 @@ import sys
 
 from vm_run.say import line, say, sentence
 from vm_spec.fault import Fault, VmError, printable, report
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vm_spec.machine import Description
 
     OnEvent = Callable[[dict[str, Any]], None]
+
+_BUSY = 75
 
 
 def main(argv: list[str]) -> int:
@@ -61,21 +63,81 @@ def _run_as_told(argv: list[str]) -> int:
     from vm_run import cli
 
     call = cli.parse(argv)
+    if call.screenshot is not None:
+        return _screenshot(call.name, call.screenshot)
+    if cli.is_of_host(call):
+        return _doctor()
     shown = _shown(call)
     if shown is not None:
         print(shown)
         return 0
-    on_event: OnEvent = _tell_person
-    if call.detach:
-        from vm_run.detach import fork
+    if call.autostart:
+        return _autostart(call)
+    return _detach(call) if call.detach else _run_called(call, _tell_person)
 
-        side = fork()
-        if isinstance(side, int):
-            return _detached(call, side)
-        on_event = _both(on_event, side.hear)
+
+def _detach(call: Call) -> int:
+    from vm_run.detach import fork
+
+    side = fork()
+    if isinstance(side, int):
+        return _detached(call.name, side)
+    return _run_called(call, _both(_tell_person, side.hear))
+
+
+def _screenshot(name: str, file: str) -> int:
+    from vm_run.screenshot import save, take
+
+    if file != "-":
+        save(take(name), file)
+        return 0
+    if sys.stdout.isatty():
+        problem = "a picture is nothing for a terminal"
+        raise VmError(Fault(problem=problem, hint="name a file"), status=64)
+    sys.stdout.buffer.write(take(name))
+    return 0
+
+
+def _doctor() -> int:
+    """Shows what this host has and lacks."""
+    from vm_run import doctor, examination
+
+    findings = doctor.judge(examination.look())
+    print(*doctor.report(findings), sep="\n")
+    return doctor.status(findings)
+
+
+def _run_called(call: Call, on_event: OnEvent) -> int:
+    from vm_run import cli
+
     if call.events:
         on_event = _both(on_event, _json_lines(call.events))
     return _run(_described(call), cli.options(call, _terminal(call)), on_event)
+
+
+def _autostart(call: Call) -> int:
+    """Starts or shows what starts with the host; the highest exit status of all."""
+    from vm_run.autostart import found
+    from vm_spec.library import confdir
+
+    there = found(confdir())
+    if there.faults:
+        print(f"vm-run: {report(there.faults)}", file=sys.stderr)
+    status = 65 if there.faults else 0
+    if call.names:
+        for group in there.groups:
+            print(*group)
+        return status
+    from vm_run.detach import fork
+
+    for name in (name for group in there.groups for name in group):
+        side = fork()
+        if not isinstance(side, int):  # we are that VM's side from here on
+            call.name, call.detach = name, True
+            return _run_called(call, _both(_tell_person, side.hear))
+        # What runs already is left alone.
+        status = max(status, 0 if side == _BUSY else _detached(name, side))
+    return status
 
 
 def _terminal(call: Call) -> str:
@@ -93,13 +155,18 @@ def _described(call: Call) -> Description:
 
 def _shown(call: Call) -> str | None:
     """What is shown instead of running something; None to run."""
-    if not (call.schema or call.debug or call.explain or call.dry_run or call.check):
+    if not any((call.schema, call.targets, call.debug, call.explain, call.dry_run, call.check)):
         return None
     from vm_run import look
 
-    if call.schema:
-        return look.schema()
-    description = _described(call)
+    return look.schema() if call.schema else _looked(call, _described(call))
+
+
+def _looked(call: Call, description: Description) -> str:
+    from vm_run import look
+
+    if call.targets:
+        return look.targets(description)
     if call.debug:
         return look.debug(description)
     if call.explain:
@@ -113,6 +180,13 @@ def _shown(call: Call) -> str | None:
 def _run(description: Description, options: Options, on_event: OnEvent) -> int:
     from vm_run.session import run
 
+    address = os.environ.pop("NOTIFY_SOCKET", "")  # ours: no hypervisor or script inherits it
+    if address:
+        from vm_run.notify import Manager
+
+        on_event = _both(on_event, Manager(address).hear)
+        # A service's standard input is no terminal: its console is one to connect to.
+        options = replace(options, detached=options.detached or not os.isatty(0))
     for note in description.notes:
         say("vm-run", note)
     ending = run(description, options, _both(_collect_garbage, on_event))
@@ -161,10 +235,11 @@ def _json_lines(path: str) -> OnEvent:
     return on_event
 
 
-def _detached(call: Call, status: int) -> int:
+def _detached(name: str, status: int) -> int:
     if status == 0:
-        name = call.name or "it"
-        print(f"{name} runs in the background; vm-list shows it, vm-stop {name} ends it")
+        name = name or "it"
+        said = f"{name} runs in the background; vm-list shows it, vm-stop {name} ends it"
+        print(said, flush=True)  # before the next one is forked, lest it say so too
     return status
 
 

@@ -94,7 +94,7 @@ def emulated(placed: Placed, wiring: Wiring) -> tuple[list[Emulated], list[Fault
     """The host bridge, the ISA bridge and then the devices in order of their slots."""
     faults = list(_too_many(placed))
     devices = list(_tablet(placed))
-    for device, of in _described(placed):
+    for device, of in _described(placed, wiring):
         parts = list(_parts(device, wiring))
         title = f"{device.kind} {device.label}"
         faults += [replace(part, device=title) for part in parts if isinstance(part, Fault)]
@@ -119,11 +119,16 @@ def passes_through(devices: Iterable[Emulated]) -> str:
     return next((one.of for one in devices if one.name.split(",")[0] == "passthru"), "")
 
 
-def _described(placed: Placed) -> Iterator[tuple[Emulation, str]]:
-    for device in placed.machine.emulations:
+def _described(placed: Placed, wiring: Wiring) -> Iterator[tuple[Emulation, str]]:
+    machine = placed.machine
+    for device in machine.emulations:
         yield device, f"emulations ({device.label})"
-    if placed.machine.graphic:
-        yield placed.machine.graphic, "graphic"
+    if machine.cloud_init:
+        from vm_run.seed import disk
+
+        yield disk(machine, wiring.folder(machine.name)), "cloud_init"
+    if machine.graphic:
+        yield machine.graphic, "graphic"
 
 
 def _bridges(placed: Placed) -> Iterator[Emulated]:

@@ -14,7 +14,7 @@ from vm_spec.value import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["options", "parse"]
+__all__ = ["is_of_host", "options", "parse"]
 
 EXAMPLES = """\
 examples:
@@ -22,6 +22,8 @@ examples:
   vm-run my-vm -t install         the same machine with what its target install adds
   vm-run my-vm -d                 print the command line; nothing is looked at or started
   vm-run my-vm --check            tell what this host lacks for it
+  vm-run --check                  tell what this host has and lacks for any
+  vm-run web --screenshot a.png   what the screen of a running machine shows
   vm-run -c web.toml -o mem=4G    another file, with one key changed
   uclcmd get -c -f x.conf | vm-run -c -
 
@@ -62,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="vm-run",
         usage="vm-run NAME [OPTION...] [-- ARGS...]\n"
-        "       vm-run -c FILE [NAME] [OPTION...] [-- ARGS...]",
+        "       vm-run -c FILE [NAME] [OPTION...] [-- ARGS...]\n"
+        "       vm-run --autostart [--names]\n"
+        "       vm-run --check",
         description="Run a virtual machine from its description, and supervise it.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -96,9 +100,14 @@ def _look(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPriv
     group.add_argument("--explain", action="store_true", help="print argument <- key, line by line")
     group.add_argument("--debug", action="store_true", help="print the description as it was read")
     group.add_argument("--check", action="store_true", help="tell what this host lacks")
+    group.add_argument("--targets", action="store_true", help="print the names of its targets")
     group.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of descriptions"
     )
+    group.add_argument(
+        "--screenshot", metavar="FILE",
+        help="write what the screen of a running VM shows to a PNG file; - is standard output",
+    )  # fmt: skip
 
 
 def _restarts(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -114,6 +123,13 @@ def _start(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPri
     group.add_argument("-f", "--force", action="store_true", help="end what is left over first")
     group.add_argument("--recover", action="store_true", help="take over a guest left running")
     group.add_argument("--detach", action="store_true", help="go on in the background once it runs")
+    group.add_argument(
+        "--autostart", action="store_true",
+        help="start in the background, in order, every VM whose description says autostart",
+    )  # fmt: skip
+    group.add_argument(
+        "--names", action="store_true", help="with --autostart: only print them, a line per order"
+    )
     group.add_argument("--fix", action="store_true", help="apply the known repair for what lacks")
     group.add_argument("--no-requirement-check", action="store_true", help="start without looking")
     group.add_argument("--events", metavar="FILE", help="append events as JSON lines")
@@ -137,13 +153,17 @@ class Call(argparse.Namespace):
     explain: bool
     debug: bool
     check: bool
+    targets: bool
     schema: bool
+    screenshot: str | None
     no_reboot: bool
     reboot_count: int | None
     reboot_on: tuple[Outcome, ...] | None
     force: bool
     recover: bool
     detach: bool
+    autostart: bool
+    names: bool
     fix: bool
     no_requirement_check: bool
     events: str | None
@@ -161,11 +181,31 @@ def parse(argv: list[str]) -> Call:
     if call.extra:
         _mistake(f"unexpected argument: {call.extra[0]}")
     call.extra = extra
-    if not (call.name or call.config or call.schema):
+    if not (call.name or call.config or call.schema or call.autostart or is_of_host(call)):
         _mistake("the name of a VM is missing")
     if call.format and not call.dry_run:
         _mistake("--format is for --dry-run")
+    _autostart_stands_alone(call)
+    if call.screenshot is not None and (call.config or call.extra or not call.name):
+        _mistake("--screenshot is of a VM that runs: say its name")
     return call
+
+
+def _autostart_stands_alone(call: Call) -> None:
+    """--autostart is for all of a folder, so nothing that is for one VM goes with it."""
+    if call.names and not call.autostart:
+        _mistake("--names is for --autostart; vm-list --names lists every VM")
+    one = call.name or call.config or call.extra or call.overrides or call.target != "default"
+    looks = call.dry_run or call.explain or call.debug or call.check or call.targets
+    if call.autostart and (one or looks or call.pid_file or call.own_pid_file or call.recover):
+        _mistake("--autostart is for all VMs that have it: what is for one cannot go with it")
+
+
+def is_of_host(call: Call) -> bool:
+    """Whether all of the host is to be looked at: --check alone."""
+    of_one = call.name or call.config or call.extra or call.overrides or call.target != "default"
+    looks = call.dry_run or call.explain or call.debug or call.targets or call.schema
+    return call.check and not (of_one or looks or call.autostart)
 
 
 def _split(argv: list[str]) -> tuple[list[str], str, list[str]]:

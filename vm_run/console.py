@@ -26,10 +26,11 @@ examples:
   vm-console -n 20 -e ^A my-vm    the last 20 lines first; Ctrl-A leaves
   vm-console my-vm </dev/null     what it has written up to now
   echo reboot | vm-console --follow my-vm | tee log
+  vm-console --web my-vm          its screen, as a page for a browser on this host
 
-exit status: 0 left, or the VM has ended; 64 wrong command line, 66 no such VM or console,
-69 it is not running, 70 our bug, 74 the console cannot be opened, 75 another host or another
-program has it, 129 to 143 ended by a signal
+exit status: 0 left, or the VM has ended; 64 wrong command line, 66 no such VM, console or
+screen, 69 it is not running, or noVNC is missing, 70 our bug, 74 the console cannot be opened,
+75 another host or another program has it, 129 to 143 ended by a signal
 """
 
 
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = argparse.ArgumentParser(
         prog="vm-console",
-        usage="vm-console [-e KEY] [-n LINES] [-f] NAME [PORT]",
+        usage="vm-console [-e KEY] [-n LINES] [-f] NAME [PORT]\n       vm-console --web NAME",
         description="Attach the terminal to a console of a running virtual machine.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-n", "--lines", metavar="LINES", type=_count, help="lines of history")
     made.add_argument("-f", "--follow", action="store_true", help="stay when the input has ended")
+    made.add_argument("--web", action="store_true", help="show its screen to a browser instead")
     made.add_argument("--version", action="store_true", help="which version this is")
     return made
 
@@ -101,18 +103,41 @@ def _console(argv: list[str]) -> int:
         return 0
     if not call.name:
         _mistake("the name of a VM is missing")
-    from vm_run.attach import How, Signalled, Visit
+    from vm_run.attach import Signalled
+
+    try:
+        return _web(call) if call.web else _attached(call)
+    except Signalled as signalled:
+        ended_by = signal.Signals(signalled.number).name
+        _tell(f"{call.name}: ended by {ended_by}; the guest goes on")
+        return 128 + signalled.number
+
+
+def _web(call: argparse.Namespace) -> int:
+    """Serves the screen as a page, whose link is all that standard output gets."""
+    from vm_run.web import show
+
+    if call.port or call.lines is not None or call.follow:
+        _mistake("--web shows the screen: what is for a serial port cannot go with it")
+
+    def tell(link: str) -> None:
+        _tell(f"{call.name}: open this link in a browser, once; Ctrl-C ends it, the guest goes on")
+        print(link, flush=True)
+
+    said = show(call.name, tell)
+    _tell(f"{call.name}: {said or 'has ended'}")
+    return 0
+
+
+def _attached(call: argparse.Namespace) -> int:
+    from vm_run.attach import How, Visit
     from vm_run.console_keys import escape
     from vm_run.console_ports import find
 
     how = How(escape=escape(call.escape), lines=call.lines, follow=call.follow)
     console = find(call.name, call.port)
     _introduce(console, how.escape)
-    try:
-        why, visit = _visited(Visit(console, how, _tell_beside))
-    except Signalled as signalled:
-        _tell(f"{console.vm}: ended by {signal.Signals(signalled.number).name}; the guest goes on")
-        return 128 + signalled.number
+    why, visit = _visited(Visit(console, how, _tell_beside))
     _tell(_farewell(console, why, visit.said))
     return 0
 

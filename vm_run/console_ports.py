@@ -13,7 +13,7 @@ from vm_spec.words import VmName
 if TYPE_CHECKING:
     from vm_run.state import Record
 
-__all__ = ["Console", "find"]
+__all__ = ["Console", "find", "running"]
 
 _WRONG, _NOT_RUNNING, _NO_PORT = 64, 69, 66
 
@@ -49,6 +49,21 @@ def find(name: str, port: str = "") -> Console:
         VmError: the name is none (64), there is no such VM or console (66), or it does not run
             here (69) but on another host (75).
     """
+    record = running(name, f"vm-console {name}")
+    return _chosen(name, port, _consoles(name, state.folder(name), record))
+
+
+def running(name: str, command: str) -> Record:
+    """The record of a VM that runs here.
+
+    Args:
+        name: what vm-run calls the VM.
+        command: what would be typed where it does run.
+
+    Raises:
+        VmError: the name is none (64), there is no such VM (66), or it does not run here (69) but
+            on another host (75).
+    """
     try:
         VmName(name)
     except ValueError as error:
@@ -56,8 +71,8 @@ def find(name: str, port: str = "") -> Console:
     folder = state.folder(name)
     record = state.read(folder) if name in state.names() else {}
     if not (state.lives(record) or (record and state.is_locked(f"{folder}/lock"))):
-        raise _not_running(name, folder)
-    return _chosen(name, port, _consoles(name, folder, record))
+        raise _not_running(name, folder, command)
+    return record
 
 
 def _consoles(name: str, folder: str, record: Record) -> dict[str, Console]:
@@ -88,8 +103,8 @@ def _chosen(name: str, port: str, found: dict[str, Console]) -> Console:
     raise VmError(Fault(problem=f"{name} has several consoles", hint=hint), status=_WRONG)
 
 
-def _not_running(name: str, folder: str) -> VmError:
-    """Why there is nothing to attach to."""
+def _not_running(name: str, folder: str, command: str) -> VmError:
+    """Why there is nothing to reach."""
     try:
         lock = state.lock_path(find_file(name))
     except VmError as error:
@@ -100,7 +115,7 @@ def _not_running(name: str, folder: str) -> VmError:
     host = holder.get("host", "")
     if host:
         problem = f"{name} runs on {host} (pid {holder.get('pid', '?')})"
-        hint = f"there: vm-console {name}"
+        hint = f"there: {command}"
         if host == os.uname().nodename:
             hint = "its state is in another user's folder, or in another XDG_RUNTIME_DIR"
         return VmError(Fault(problem=problem, hint=hint), status=state.BUSY)

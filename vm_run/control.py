@@ -66,10 +66,29 @@ class Qmp:
             VmError: QEMU refuses it (70).
             OSError: the connection is gone, or no answer came in time.
         """
-        self._asked += 1  # answers to what was only told may still be on their way
         deadline = time.monotonic() + timeout_s
         self.socket.settimeout(timeout_s)
-        self._send({"execute": command, "id": self._asked}, arguments)
+        self._send(self._question(command), arguments)
+        return self._answer(command, deadline)
+
+    def give(self, fd: int, name: str, timeout_s: float = 5.0) -> None:
+        """Hands QEMU a descriptor, which other commands then mean by this name.
+
+        Raises:
+            VmError: QEMU refuses it (70).
+            OSError: the connection is gone, or no answer came in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        self.socket.settimeout(timeout_s)
+        message = self._question("getfd") | {"arguments": {"fdname": name}}
+        socket.send_fds(self.socket, [json.dumps(message).encode()], [fd])
+        self._answer("getfd", deadline)
+
+    def _question(self, command: str) -> dict[str, object]:
+        self._asked += 1  # answers to what was only told may still be on their way
+        return {"execute": command, "id": self._asked}
+
+    def _answer(self, command: str, deadline: float) -> Any:
         while True:
             self.socket.settimeout(max(0.001, deadline - time.monotonic()))
             for message in self._read():

@@ -85,9 +85,13 @@ def _file(need: File, vm: str) -> Fault | None:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         return _fault(need, f"{need.path}: {error.strerror}", _how(need) if missing else "")
-    is_folder = stat.S_ISDIR(os.fstat(found).st_mode)
+    opened = os.fstat(found)
     os.close(found)
-    return _fault(need, f"{need.path}: is a folder") if is_folder else None
+    if stat.S_ISDIR(opened.st_mode):
+        return _fault(need, f"{need.path}: is a folder")
+    if need.most and (opened.st_size > need.most or not stat.S_ISREG(opened.st_mode)):
+        return _fault(need, f"{need.path}: is no regular file of at most {need.most >> 10} KiB")
+    return None
 
 
 def _folder(need: Folder) -> Fault | None:

@@ -85,16 +85,27 @@ def launch(placed: Placed, room: Room, options: Options) -> Started:
 
     Raises:
         VmError: the hypervisor is not installed or cannot be started (69), or cannot do what the
-            machine asks for (65).
+            machine asks for (65), or what cloud-init reads cannot be made (69, 74).
     """
     descriptors = Descriptors()
     try:
         _streams(placed.machine, room, options, descriptors)
-        if hypervisor(placed.machine) == "bhyve":
-            return _bhyve(placed, room, options, descriptors)
-        return _qemu(placed, room, options, descriptors)
+        note = _seed(placed.machine, room)
+        start = _bhyve if hypervisor(placed.machine) == "bhyve" else _qemu
+        started = start(placed, room, options, descriptors)
+        started.note = "; ".join(filter(None, (started.note, note)))
+        return started
     finally:
         descriptors.close()
+
+
+def _seed(machine: Machine, room: Room) -> str:
+    """The disk that cloud-init reads is made anew; what to say of it."""
+    if machine.cloud_init is None:
+        return ""
+    from vm_run.seed import make
+
+    return make(machine, room.folder)
 
 
 def _streams(machine: Machine, room: Room, options: Options, descriptors: Descriptors) -> None:

@@ -46,6 +46,11 @@ def dry_run(description: Description, target: str, extra: list[str], form: str) 
     return json.dumps(argv) if form == "json" else shlex.join(argv)
 
 
+def targets(description: Description) -> str:
+    """The names of a description's targets, a line each, the default first."""
+    return "\n".join(dict.fromkeys(("default", *map(str, (t.name for t in description.targets)))))
+
+
 def explain(description: Description, target: str) -> str:
     """Each argument with the key of the description that it comes from, line by line."""
     _, arguments = _command(place(description, select(description, target)))

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_spec.devices import Emulation
-    from vm_spec.machine import Machine
+    from vm_spec.machine import CloudInit, Machine
 
     Storage = VirtioBlk | AhciHd | AhciCd | VirtioScsi | Drive | Nvme
 
 __all__ = ["File", "Folder", "FreeSocket", "Interface", "Lockable", "Need", "Pci", "Port", "needs"]
 
 
+MOST_SEED = 1 << 20  # bytes of a file for cloud-init, whose clouds take 16 to 64 KiB
 OF_DEVICES = 1 << 30  # what is reckoned for the devices' own memory, as libvirt does
 
 
@@ -51,11 +52,13 @@ class File(Wanted):
         path: where it is.
         write: whether it is written to.
         hint: how one comes by it; {} in it is the path, as a shell reads it.
+        most: the size in bytes of the regular file that it must be; 0 for any.
     """
 
     path: str
     write: bool = False
     hint: str = ""
+    most: int = 0
 
 
 class Folder(Wanted):
@@ -152,8 +155,17 @@ def _own(machine: Machine) -> Iterator[Need]:
     for number, com in machine.coms:
         if com.startswith("/dev/") and not com.startswith("/dev/nmdm"):
             yield File(path=com, write=True, device=f"com{number}")
+    if machine.cloud_init:
+        yield from _seed(machine.cloud_init)
     if machine.graphic:
         yield Port(address=machine.graphic.host, port=machine.graphic.port, device="graphic")
+
+
+def _seed(given: CloudInit) -> Iterator[Need]:
+    for path in (given.user_data, given.meta_data, given.network_config):
+        if path:
+            hint = "write it: vm.toml(5), cloud-init, has a first one"
+            yield File(device="cloud-init", path=path, hint=hint, most=MOST_SEED)
 
 
 def _firmware(machine: Machine) -> Iterator[Need]:

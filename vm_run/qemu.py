@@ -17,7 +17,7 @@ from vm_run.qemu_storage import drives
 from vm_run.wiring import NOMINAL
 from vm_spec.devices import format_of
 from vm_spec.fault import VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,10 +73,19 @@ def arguments(placed: Placed, wiring: Wiring = NOMINAL) -> list[Argument]:
         *serial(on),
         *bridges(on),
         *(one for emulation in machine.emulations for one in device(emulation, on)),
+        *(_seed(on) if machine.cloud_init else []),
         *(screen(machine.graphic, on) if machine.graphic else []),
         *control(on),
         *([argument(*machine.qemu.args, key="qemu.args")] if machine.qemu.args else []),
     ]
+
+
+def _seed(on: Board) -> list[Argument]:
+    """The disk that cloud-init reads."""
+    from vm_run.seed import disk
+
+    shown = device(disk(on.machine, on.folder), on)
+    return [replace(one, key="cloud_init") for one in shown]
 
 
 def _identity(machine: Machine) -> Iterator[Argument]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from vm_run.argument import argument
-from vm_run.slots import BRIDGE_SLOT
+from vm_run.slots import BRIDGE_SLOT, SEED
 from vm_spec.value import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
@@ -92,9 +92,14 @@ def board(placed: Placed, wiring: Wiring) -> Board:
         wiring=wiring,
         family=kind,
         root=ROOTS[kind],
-        nodes=_nodes([device.label for device in placed.machine.emulations]),
+        nodes=_nodes(_labels(placed.machine)),
         boot=_boot(placed),
     )
+
+
+def _labels(machine: Machine) -> list[str]:
+    labels: list[str] = [device.label for device in machine.emulations]
+    return [*labels, SEED] if machine.cloud_init else labels
 
 
 def _nodes(labels: list[str]) -> dict[str, str]:

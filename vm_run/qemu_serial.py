@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from vm_run.argument import Argument
     from vm_run.qemu_board import Board
-    from vm_spec.machine import Com
+    from vm_spec.machine import Com, Machine
 
 __all__ = ["control", "serial"]
 
@@ -49,6 +49,9 @@ def control(board: Board) -> Iterator[Argument]:
             end = options("socket", id=name, fd=fds[name], server=True, wait=False)
             yield argument("-chardev", end)
             yield argument("-mon", options("", chardev=name, mode="control"))
+    if "qmp" in fds and _has_unseen_screen(board.machine):
+        # A server of VNC that listens nowhere: a viewer comes through the control socket.
+        yield argument("-vnc", "none", key="qemu.vga")
     gdb = board.machine.gdb
     if gdb:
         yield argument("-gdb", f"tcp:{_debugger(gdb)}", key="gdb")
@@ -56,6 +59,10 @@ def control(board: Board) -> Iterator[Argument]:
         yield argument("-S")
     elif gdb and gdb.startswith("w"):
         yield argument("-S", key="gdb")
+
+
+def _has_unseen_screen(machine: Machine) -> bool:
+    return not machine.graphic and machine.qemu.vga not in ("", "none")
 
 
 def _debugger(gdb: str) -> str:

@@ -170,6 +170,14 @@ class Room:
             except OSError:  # a full disk must not keep it from ending
                 pass
 
+    def last_words(self) -> tuple[str, ...]:
+        """The last lines that the hypervisor wrote."""
+        try:
+            with open(f"{self.folder}/hypervisor.log", errors="replace") as log:
+                return tuple(log.read()[-4096:].splitlines()[-10:])
+        except OSError:
+            return ()
+
     def leave(self, *, clean: bool = True) -> None:
         """Gives the VM up; what an ended guest left is removed, its logs are kept."""
         if clean:

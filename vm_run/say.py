@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from vm_spec.devices import Nic
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from vm_run.options import Ending
+    from vm_spec.machine import Machine
 
-__all__ = ["ended", "line", "sentence"]
+__all__ = ["ended", "forwards", "line", "sentence"]
 
 _ENDED = {
     "reboot": "rebooted",
@@ -47,6 +50,14 @@ def line(event: dict[str, Any]) -> str:
             return f"forcing the guest: {event['why']}"
         case _:
             return ""
+
+
+def forwards(machine: Machine) -> Iterator[str]:
+    """A sentence for each port of the host that leads into the guest."""
+    for card in machine.emulations:
+        for one in card.forward if isinstance(card, Nic) else ():
+            kind = "" if one.protocol == "tcp" else f" ({one.protocol})"
+            yield f"{one.address}:{one.port} leads to the guest's port {one.guest_port}{kind}"
 
 
 def sentence(ending: Ending) -> str:

@@ -11,7 +11,7 @@ from vm_run.options import Ending, Options
 from vm_run.prepare import require
 from vm_run.request import SIGNAL, take, write_ended
 from vm_run.room import Room
-from vm_run.say import sentence
+from vm_run.say import forwards, sentence
 from vm_run.slots import place
 from vm_run.terminal import Saved
 from vm_spec.devices import VirtioConsole
@@ -139,13 +139,18 @@ class Session:
             signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         started = launch(placed, self.room, options)
         self.starts.append(time.monotonic())
-        if started.note and len(self.starts) == 1:
-            self.tell("note", text=started.note)
+        if len(self.starts) == 1:
+            for text in filter(None, (started.note, *forwards(machine))):
+                self.tell("note", text=text)
 
         from vm_run.process import Process
 
         process = Process(started.pid, is_child=True)
-        self._record(machine, process, started.argv)
+        try:
+            self._record(machine, process, started.argv)
+        except BaseException:  # without a record nobody could take it over
+            process.send(signal.SIGKILL)
+            raise
         self.tell("started", pid=process.pid, target=self.target, argv=started.argv)
         guest = self._guest(machine, process, _monitor(started.monitor))
         self._post_start(machine, process)  # last: a script inherits no blocked signal
@@ -201,14 +206,14 @@ class Session:
     def _post_start(self, machine: Machine, process: Process) -> None:
         if not machine.post_start_script:
             return
-        from vm_run import command
+        from vm_run import script
 
         environment = {"VM": self.room.name, "VM_PID": str(process.pid), "VM_TARGET": self.target}
-        with open(f"{self.room.folder}/hypervisor.log", "ab") as log:
-            try:
-                self.script = command.start(machine.post_start_script, environment, log.fileno())
-            except VmError as error:  # the guest runs by now: it is not given up for a script
-                self.tell("note", text=f"post_start_script: {error}")
+        log = f"{self.room.folder}/hypervisor.log"
+        try:
+            self.script = script.started(machine.post_start_script, environment, log)
+        except VmError as error:  # the guest runs by now: it is not given up for a script
+            self.tell("note", text=f"post_start_script: {error}")
 
     def _watched(self, guest: Guest) -> Verdict:
         from vm_run.supervise import supervise
@@ -224,15 +229,14 @@ class Session:
         return verdict
 
     def _end_script(self) -> None:
-        """Ends a post-start script with the guest it was for."""
         if self.script is None:
             return
-        if self.script.poll() is None:
-            self.script.terminate()
-        elif self.script.returncode:
-            self.tell("note", text=f"post_start_script: exit status {self.script.returncode}")
-        self.script.wait()
+        from vm_run import script
+
+        said = script.ended(self.script)
         self.script = None
+        if said:
+            self.tell("note", text=said)
 
     def _after(self, verdict: Verdict, machine: Machine) -> Boot | str:
         """What boots next, or why nothing does."""
@@ -253,16 +257,8 @@ class Session:
             why=why,
             starts=len(self.starts),
             seconds=time.monotonic() - self.starts[-1],
-            log=self._log() if verdict.outcome == "error" else (),
+            log=self.room.last_words() if verdict.outcome == "error" else (),
         )
-
-    def _log(self) -> tuple[str, ...]:
-        """The last lines that the hypervisor wrote."""
-        try:
-            with open(f"{self.room.folder}/hypervisor.log", errors="replace") as log:
-                return tuple(log.read()[-4096:].splitlines()[-10:])
-        except OSError:
-            return ()
 
     def close(self, *, clean: bool) -> None:
         """Cleans up: sockets, pid files, locks; after a bug of ours the guest is left to recover.

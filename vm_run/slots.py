@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vm_spec.devices import Emulation
     from vm_spec.machine import Description, Machine
 
-__all__ = ["BRIDGE_SLOT", "BUSES", "Placed", "place"]
+__all__ = ["BRIDGE_SLOT", "BUSES", "SEED", "Placed", "place"]
 
 BANDS = {
     "storage": range(2, 10),
@@ -26,6 +26,7 @@ BANDS = {
     "passthrough": range(18, 22),
     "other": range(22, 28),
 }
+SEED = "cloud-init"  # the label of its disk
 GRAPHIC, TABLET = PciSlot(slot=28), PciSlot(slot=29)
 BRIDGE_SLOT = 30  # its eight functions lead to buses 1 to 8 on QEMU; bhyve needs no bridges
 BUSES = 9
@@ -37,7 +38,8 @@ class Placed(Value):
 
     Attributes:
         machine: as it was selected.
-        slots: label -> slot, for each device that sits on a PCI bus; `graphic` and `tablet` too.
+        slots: label -> slot, for each device that sits on a PCI bus; `graphic`, `tablet` and
+            `cloud-init` too.
         lpc: where bhyve's ISA bridge sits.
         boot: labels of the devices that firmware tries, first to last: what a target adds comes
             before what the base has, so that an installer boots while its medium is attached.
@@ -65,16 +67,15 @@ def place(description: Description, machine: Machine) -> Placed:
     targets = [_on_pci(target.emulations) for target in description.targets]
     pinned = {d.slot for devices in [base, *targets] for d in devices if d.slot}
     everywhere = _assign(base, pinned | reserved)
-    slots = _inherited(machine, everywhere)
-    slots |= _assign(
-        [device for device in _on_pci(machine.emulations) if device.label not in slots],
-        pinned | reserved | set(everywhere.values()),
-    )
+    taken = pinned | reserved | set(everywhere.values())
+    slots = _selected(machine, everywhere, taken)
     board = _board(machine)
+    if machine.cloud_init:
+        board[SEED] = _last(description, everywhere, taken)
     _refuse_conflicts(machine, slots, board)
-    graphics = {label: slot for label, slot in board.items() if label in ("graphic", "tablet")}
+    shown = {label: board[label] for label in ("graphic", "tablet", SEED) if label in board}
     return Placed(
-        machine=machine, slots=slots | graphics, lpc=board["lpc"], boot=_boot(description, machine)
+        machine=machine, slots=slots | shown, lpc=board["lpc"], boot=_boot(description, machine)
     )
 
 
@@ -106,6 +107,31 @@ def _inherited(machine: Machine, base: Mapping[str, PciSlot]) -> dict[str, PciSl
         for device in _on_pci(machine.emulations)
         if device.label in base
     }
+
+
+def _selected(
+    machine: Machine, base: Mapping[str, PciSlot], taken: set[PciSlot]
+) -> dict[str, PciSlot]:
+    """The slots of a selected machine's devices; what a target adds is past what is taken."""
+    slots = _inherited(machine, base)
+    new = [device for device in _on_pci(machine.emulations) if device.label not in slots]
+    return slots | _assign(new, taken)
+
+
+def _last(description: Description, base: Mapping[str, PciSlot], taken: set[PciSlot]) -> PciSlot:
+    """Where cloud-init's disk sits: the last storage slot that no target's device wants.
+
+    So it moves nothing, and a guest that counts its disks counts it last.
+    """
+    machines = [select(description, target.name) for target in description.targets]
+    wanted = [_selected(machine, base, taken).values() for machine in machines]
+    used = {(slot.bus, slot.slot) for slots in (taken, *wanted) for slot in slots}
+    for bus in range(BUSES):
+        for slot in reversed(BANDS["storage"]):
+            if (bus, slot) not in used:
+                return PciSlot(bus=bus, slot=slot)
+    hint = "take devices away, or give some a slot of their own"
+    raise VmError(Fault(problem="has no slot: all for storage are taken", hint=hint, device=SEED))
 
 
 def _assign(devices: list[Emulation], taken: set[PciSlot]) -> dict[str, PciSlot]:

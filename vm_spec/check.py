@@ -96,9 +96,21 @@ def _machine(machine: Machine, path: Path) -> Iterator[Fault]:
     for device in machine.emulations if machine.graphic else ():
         if device.label in ("graphic", "tablet"):
             yield _of(device, path, "has the label of the screen's own", "choose another label")
+    if machine.cloud_init:
+        yield from _cloud_init(machine, path)
     if sum(com == "stdio" for _, com in machine.coms) > 1:
         yield Fault(path=(*path, "com1"), problem='only one serial port can be "stdio"')
     yield from _ports(machine, path)
+
+
+def _cloud_init(machine: Machine, path: Path) -> Iterator[Fault]:
+    for device in machine.emulations:
+        if device.label == "cloud-init":
+            yield _of(device, path, "has the label of cloud-init's disk", "choose another label")
+    if machine.cloud_init and machine.cloud_init.meta_data and machine.cloud_init.instance_id:
+        hint = "keep it there, or leave meta_data out"
+        where = (*path, "cloud_init", "instance_id")
+        yield Fault(path=where, problem="belongs into the meta_data that is given", hint=hint)
 
 
 def _ports(machine: Machine, path: Path) -> Iterator[Fault]:

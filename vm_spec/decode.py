@@ -5,7 +5,7 @@ from __future__ import annotations
 from vm_spec import emulations, vmman
 from vm_spec.check import check
 from vm_spec.fault import Fault, VmError
-from vm_spec.machine import Description, Machine, Target
+from vm_spec.machine import BASE_ONLY, TABLES, Description, Machine, Target
 from vm_spec.reader import Reader
 from vm_spec.syntax import Context, parsed
 from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table, replace
@@ -152,15 +152,19 @@ def _changes(raw: Raw, base: Machine | None, path: Path, reader: Reader) -> dict
     changes: dict[str, object] = {}
     if "graphic" in own and not _shows(own):
         changes["graphic"] = None
-    for key in ("qemu", "bhyve", "graphic"):
-        mine, bases = own.get(key), getattr(base, key, None)
-        if is_table(mine) and isinstance(bases, Value):
+    for key in [key for key in own if key.replace("-", "_") in TABLES]:
+        field, mine = key.replace("-", "_"), own[key]
+        bases = getattr(base, field, None)
+        if is_table(mine) and isinstance(bases, Value) and field not in changes:
             del own[key]
             given = reader.fields(type(bases), mine, (*path, key), ("label",))
-            changes[key] = replace(bases, **given)
+            changes[field] = replace(bases, **given)
     if "graphic" in own:
         changes["graphic"] = emulations.graphic(own.pop("graphic"), (*path, "graphic"), reader)
-    return changes | reader.fields(Machine, own, path, ("name", "emulations"))
+    for key in [key for key in own if key.replace("-", "_") in BASE_ONLY]:
+        reader.note((*path, key), "is for the base only, not for a target")
+        del own[key]
+    return changes | reader.fields(Machine, own, path, (*BASE_ONLY, *changes, "emulations"))
 
 
 def _complete(machine: Machine, context: Context) -> Machine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from vm_spec.devices import ConsolePort, Device
-from vm_spec.machine import Machine
+from vm_spec.machine import TABLES, Machine
 from vm_spec.value import TYPE_CHECKING, Value, items
 from vm_spec.words import Cpu, FilePath
 
@@ -104,9 +104,9 @@ def _target(target: Target, base: Machine, folder: str) -> Table:
 
 def _change(field: str, value: object, base: object, folder: str) -> object:
     """What a target says of one field; of a table, what differs from the base's table."""
-    if field == "graphic" and value is None:
+    if field in ("graphic", "cloud_init") and value is None:
         return False
-    if field in ("qemu", "bhyve", "graphic") and isinstance(value, Value):
+    if field in TABLES and isinstance(value, Value):
         known = items(base) if isinstance(base, Value) else type(value).defaults
         return _record(value, known, folder, ("label",))
     return plain(value, Machine.fields[field], folder)

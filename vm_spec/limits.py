@@ -23,6 +23,7 @@ WHOLE_LIMITS = {
     "height": (480, 2160),
     "reboot_limit": (0, 1000),
     "stop_timeout": (0, 86400),
+    "autostart_order": (-1000, 1000),
 }
 
 TEXT_LIMITS = {

@@ -9,7 +9,18 @@ from vm_spec.words import Cpu, FilePath, Label, Size, VmName, Word
 if TYPE_CHECKING:
     from vm_spec.words import PciSlot
 
-__all__ = ["Bhyve", "Com", "Description", "Machine", "Outcome", "Qemu", "Target"]
+__all__ = [
+    "BASE_ONLY",
+    "Bhyve",
+    "CloudInit",
+    "Com",
+    "Description",
+    "Machine",
+    "Outcome",
+    "Qemu",
+    "TABLES",
+    "Target",
+]
 
 
 class Com(Word):
@@ -123,6 +134,23 @@ class Bhyve(Value):
 Arguments = tuple[str, ...]
 
 
+class CloudInit(Value):
+    """What cloud-init in the guest is given, on a disk of its own: the `[cloud-init]` table.
+
+    Attributes:
+        user_data: what it is to do, a file; nothing when left out.
+        meta_data: which instance it is, a file; made when left out.
+        network_config: the network's settings, a file; the guest's own choice when left out.
+        instance_id: what makes the guest do it all anew when it changes; made from the machine's
+            name and the files when left out.
+    """
+
+    user_data: FilePath | None = None
+    meta_data: FilePath | None = None
+    network_config: FilePath | None = None
+    instance_id: VmName | None = None
+
+
 class Machine(Value):
     """One bootable thing: everything that a hypervisor is told.
 
@@ -145,6 +173,7 @@ class Machine(Value):
         gdb: where a debugger connects.
         uuid: the machine's UUID.
         graphic: a screen, seen through VNC.
+        cloud_init: what cloud-init in the guest is given.
         emulations: the devices, in order.
         utc_clock: the clock shows UTC, else local time.
         yield_on_hlt: an idle guest gives its processor back; bhyve only.
@@ -159,6 +188,8 @@ class Machine(Value):
         reboot_limit: how many starts within a minute are one too many; 0: no limit.
         stop_timeout: seconds a guest has to power off when asked, before it is forced.
         next_target: what boots after this one ends in a reboot.
+        autostart: `vm-run --autostart` starts it, and so the host's start where that is set up.
+        autostart_order: lower numbers start first and stop last.
         qemu: what only QEMU has.
         bhyve: what only bhyve has.
     """
@@ -181,6 +212,7 @@ class Machine(Value):
     gdb: Gdb | None = None
     uuid: Uuid | None = None
     graphic: Graphic | None = None
+    cloud_init: CloudInit | None = None
     emulations: tuple[Emulation, ...] = ()
     utc_clock: bool = True
     yield_on_hlt: bool = True
@@ -195,6 +227,8 @@ class Machine(Value):
     reboot_limit: int = 5
     stop_timeout: int = 60
     next_target: Label | None = None
+    autostart: bool = False
+    autostart_order: int = 0
     qemu: Qemu = Qemu()
     bhyve: Bhyve = Bhyve()
 
@@ -213,6 +247,10 @@ class FirmwarePath(FilePath):
 
 
 Blanks = tuple[str, ...]
+BASE_ONLY = ("name", "autostart", "autostart_order")
+"""Fields that belong to the whole machine: a target has none of them."""
+TABLES = ("qemu", "bhyve", "graphic", "cloud_init")
+"""Fields of which a target gives only the keys that are different."""
 
 
 class Target(Value):

@@ -32,6 +32,7 @@ RECORDS: dict[str, type[Value]] = {
     "Lookup": devices.Lookup,
     "Qemu": machine.Qemu,
     "Bhyve": machine.Bhyve,
+    "CloudInit": machine.CloudInit,
 }
 
 
@@ -146,6 +147,8 @@ class Reader:
     def _record(self, kind: str, raw: object, path: Path) -> object:
         if kind == "Cpu" and isinstance(raw, int) and not isinstance(raw, bool):
             raw = {"cores": raw}
+        if kind == "CloudInit" and raw is False:  # as `graphic = false`: a target takes it away
+            return None
         return self.record(RECORDS[kind], raw, path)
 
     def _ports(self, raw: object) -> tuple[devices.ConsolePort, ...]:

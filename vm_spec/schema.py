@@ -8,7 +8,7 @@ from vm_spec.devices import KINDS, Band, Device, Graphic
 from vm_spec.emulations import SHORTCUTS
 from vm_spec.encode import plain
 from vm_spec.limits import MOST_EMULATIONS, TEXT_LIMITS, WHOLE_LIMITS
-from vm_spec.machine import Machine, Outcome
+from vm_spec.machine import BASE_ONLY, Machine, Outcome
 from vm_spec.reader import RECORDS, WORDS
 from vm_spec.value import TYPE_CHECKING
 from vm_spec.words import Label, Mac, Word
@@ -39,7 +39,7 @@ def schema() -> Schema:
     common = {"emulations": emulations} | {name: _shortcut(name) for name in SHORTCUTS}
     common |= {"graphic": {"anyOf": [{"const": False}, _ref("graphic")]}}
     machine = _properties(Machine, ("emulations", "graphic")) | common
-    target = _properties(Machine, ("emulations", "graphic", "name")) | common
+    target = _properties(Machine, ("emulations", "graphic", *BASE_ONLY)) | common
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "vm.toml(5)",
@@ -167,6 +167,7 @@ _SCALAR: Schema = {"type": ["string", "number", "boolean"]}
 _SIMPLE: dict[str, Schema] = {
     "bool": {"type": "boolean"},
     "Properties": _ref("properties"),
+    "CloudInit": {"anyOf": [{"const": False}, _ref("CloudInit")]},
     "Blanks": {"anyOf": [{"type": "string"}, _list({"type": "string"})]},
     "Arguments": {"anyOf": [{"type": "string"}, _list({"type": "string"})]},
     "tuple[str, ...]": _list({"type": "string"}),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from vm_run.options import Ending
-from vm_run.say import ended, line, say, sentence
+from vm_run.say import ended, forwards, line, say, sentence
+from vm_spec import Context, loads
 from vm_spec.machine import Outcome
 
 
@@ -107,3 +108,13 @@ def test_a_standard_error_that_is_gone_is_no_reason_to_stop(
 def test_a_line_begins_with_the_name_of_its_vm(capsys: pytest.CaptureFixture[str]) -> None:
     say("vm", "hello")
     assert capsys.readouterr().err == "vm: hello\n"
+
+
+def test_a_port_that_leads_into_the_guest_is_told() -> None:
+    text = (
+        '[net.lan]\nforward = ["2222:22", "udp:5353:53"]\n[net.other]\n[disk.a]\npath = "a.img"\n'
+    )
+    assert list(forwards(loads(text, Context(name="web")).machine)) == [
+        "127.0.0.1:2222 leads to the guest's port 22",
+        "127.0.0.1:5353 leads to the guest's port 53 (udp)",
+    ]

@@ -334,3 +334,26 @@ def test_events_are_json_lines_that_tell_the_whole_story(vm: Vm, guest: Path) ->
     vm.run()
     kinds = [json.loads(line)["event"] for line in vm.events_file.read_text().splitlines()]
     assert [kind for kind in kinds if kind != "note"] == ["started", "running", "ended", "finished"]
+
+
+def test_a_guest_that_cannot_be_recorded_is_not_left_running(vm: Vm, guest: Path) -> None:
+    vm.direct(guest, "sleep")
+    (vm.runtime / "vm").mkdir(mode=0o700)
+    vm.state.mkdir(mode=0o700)
+    (vm.state / "state.json").mkdir()  # nothing can be renamed over it
+    done = vm.run()
+    assert done.returncode == 70
+    assert still_running(vm) == []
+
+
+def still_running(vm: Vm) -> list[str]:
+    """The processes that have this VM's state folder on their command lines."""
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if readable(path)]
+    return [line.decode() for line in lines if os.fsencode(f"{vm.state}/") in line]
+
+
+def readable(path: Path) -> bool:
+    try:
+        return bool(path.read_bytes())
+    except OSError:
+        return False

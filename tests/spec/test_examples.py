@@ -11,7 +11,7 @@ from vm_run.slots import place
 from vm_spec import Context, Description, load, loads, select
 from vm_spec.devices import KINDS, Graphic
 from vm_spec.encode import plain
-from vm_spec.machine import Bhyve, Machine, Qemu
+from vm_spec.machine import Bhyve, CloudInit, Machine, Qemu
 from vm_spec.value import Value
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -81,8 +81,9 @@ def told(cls: type[Value], *without: str) -> dict[str, object]:
 
 
 SECTIONS: dict[str, dict[str, object]] = {
-    "machine": told(Machine, "graphic", "emulations", "qemu", "bhyve"),
+    "machine": told(Machine, "graphic", "cloud_init", "emulations", "qemu", "bhyve"),
     "graphic": told(Graphic, "label"),
+    "cloud_init": told(CloudInit),
     "qemu": told(Qemu),
     "bhyve": told(Bhyve),
     **{kind: told(cls) for kind, cls in KINDS.items()},

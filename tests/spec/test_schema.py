@@ -38,6 +38,7 @@ BAD: list[dict[str, Any]] = [
     {"reboot_on": ["crashed"]},
     {"reboot_on": [6]},
     {"stop_timeout": -1},
+    {"targets": {"t": {"autostart": True}}},
     {"graphic": True},
     {"graphic": {"port": 0}},
     {"graphic": {"width": 100}},
