@@ -6,7 +6,8 @@ import gc
 import os
 import sys
 
-from vm_spec.fault import Fault, VmError, printable, report
+from vm_spec.fault import Fault, VmError, printable
+from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,16 +42,14 @@ _NO_SUCH_VM, _CANNOT_WRITE = 66, 74
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    try:
-        what, names = _what(argv)
-        if what not in _LISTS:
-            return _write(f"vm-list {_version()}\n" if what == "--version" else _help())
-        return _list(what, names)
-    except VmError as error:
-        print(f"vm-list: {report(error.faults)}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return 130
+    return guarded("vm-list", _main, argv)
+
+
+def _main(argv: list[str]) -> int:
+    what, names = _what(argv)
+    if what not in _LISTS:
+        return _write(f"vm-list {_version()}\n" if what == "--version" else _help())
+    return _list(what, names)
 
 
 def _what(argv: list[str]) -> tuple[str, list[str]]:

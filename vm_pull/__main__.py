@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 
 from vm_pull.cli import parse, show_version
 from vm_pull.progress import progress
-from vm_spec.fault import VmError, printable, report
+from vm_spec.fault import printable
+from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,32 +22,19 @@ _UNITS = ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
+    return guarded("vm-pull", _main, argv)
+
+
+def _main(argv: list[str]) -> int:
+    call = parse(argv)
+    if not call.words:
+        print(show_version())
+        return 0
     try:
-        call = parse(argv)
-        if not call.words:
-            print(show_version())
-            return 0
         return _list(call) if call.list else _pull(call)
-    except VmError as error:
-        print(f"vm-pull: {report(error.faults)}", file=sys.stderr)
-        return error.status
     except KeyboardInterrupt:
         print("vm-pull: interrupted; nothing is left", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has enough
-        return 141
-    except Exception:  # noqa: BLE001  a bug of ours: says so
-        return _our_bug()
-
-
-def _our_bug() -> int:
-    import traceback
-
-    traceback.print_exc()
-    print("vm-pull: this is a bug of vmman, not a mistake of yours: please report it",
-          file=sys.stderr)  # fmt: skip
-    return 70
+        raise
 
 
 def _list(call: Call) -> int:

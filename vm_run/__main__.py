@@ -8,6 +8,7 @@ import sys
 
 from vm_run.say import line, say, sentence
 from vm_spec.fault import Fault, VmError, printable, report
+from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
@@ -25,30 +26,13 @@ _BUSY = 75
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    try:
-        if len(argv) == 1 and not argv[0].startswith("-"):
-            return _run_by_name(argv[0])
-        return _run_as_told(argv)
-    except VmError as error:
-        print(f"vm-run: {report(error.faults)}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has enough
-        return 141
-    except Exception:  # noqa: BLE001  a bug of ours: says so
-        return _our_bug()
+    return guarded("vm-run", _main, argv)
 
 
-def _our_bug() -> int:
-    import traceback
-
-    traceback.print_exc()
-    print(
-        "vm-run: this is a bug of vmman, not a mistake of yours: please report it", file=sys.stderr
-    )
-    return 70
+def _main(argv: list[str]) -> int:
+    if len(argv) == 1 and not argv[0].startswith("-"):
+        return _run_by_name(argv[0])
+    return _run_as_told(argv)
 
 
 def _run_by_name(name: str) -> int:

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 
-from vm_spec.fault import Fault, VmError, printable, report
+from vm_spec.fault import Fault, VmError, printable
+from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,22 +75,7 @@ def _mistake(message: str) -> NoReturn:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    try:
-        return _console(argv)
-    except VmError as error:
-        print(f"vm-console: {report(error.faults)}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has enough
-        return 141
-    except Exception:  # noqa: BLE001  a bug of ours: says so
-        import traceback
-
-        traceback.print_exc()
-        print("vm-console: this is a bug of vmman: please report it", file=sys.stderr)
-        return 70
+    return guarded("vm-console", _console, argv)
 
 
 def _console(argv: list[str]) -> int:

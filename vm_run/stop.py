@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from vm_spec.fault import Fault, VmError, printable, report
+from vm_spec.fault import Fault, VmError, printable
+from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,22 +67,7 @@ def _mistake(message: str) -> NoReturn:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    try:
-        return _stop(argv)
-    except VmError as error:
-        print(f"vm-stop: {report(error.faults)}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has enough
-        return 141
-    except Exception:  # noqa: BLE001  a bug of ours: says so
-        import traceback
-
-        traceback.print_exc()
-        print("vm-stop: this is a bug of vmman: please report it", file=sys.stderr)
-        return 70
+    return guarded("vm-stop", _stop, argv)
 
 
 def _stop(argv: list[str]) -> int:
