@@ -208,7 +208,7 @@ class Lab:
         lib = self.path(LIB)
         for package in CHECKOUT.glob("vm_*"):
             shutil.copytree(package, lib / package.name, ignore=shutil.ignore_patterns("*.pyc"))
-        for module in ("tomli", "pyroute2"):
+        for module in ("tomli", "tomli_w", "pyroute2"):
             _copy_module(module, lib)
         self.check("chmod", "-R", "u=rwX,go=rX", LIB)
         self.helper("/usr/local/bin/vm-init")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.init.lab import Lab
+from tests.pull import boxes
 
 pytestmark = [pytest.mark.root, pytest.mark.real]
 
@@ -45,8 +46,9 @@ FETCH = "import urllib.request as r; print(r.urlopen('http://10.9.9.2/', timeout
 def lab(guest: Path) -> Iterator[Lab]:
     with Lab() as made:
         made.install()
-        for command, module in (("vm-run", "vm_run.__main__"), ("vm-list", "vm_list.__main__")):
-            made.launcher(command, f"from {module} import entry\nentry()\n")
+        for package in ("vm_run", "vm_list", "vm_pull"):
+            command = package.replace("_", "-")
+            made.launcher(command, f"from {package}.__main__ import entry\nentry()\n")
         made.write("/etc/vmman/policy.toml", POLICY)
         made.check("mkdir", "/home/alice/guest")
         for file in ("vmlinuz", "initrd.img"):
@@ -109,6 +111,27 @@ def test_alice_initialises_runs_and_releases_and_nothing_is_left(lab: Lab, end: 
     assert [path.name for path in lab.path("/run/vmman").iterdir()] == ["lock"]
     initialised(lab, "--release", "web")
     lab.check("ip", "addr", "del", "10.9.9.1/24", "dev", address)
+
+
+def test_alice_pulls_initialises_and_runs(lab: Lab, guest: Path) -> None:
+    disk = (guest / "disk.img").read_bytes()
+    metadata = boxes.file("metadata.json", b'{"provider": "bhyve"}')
+    lab.path("/home/alice/hello.box").write_bytes(boxes.box(boxes.file("disk.img", disk), metadata))
+    pulled = lab.run("vm-pull", "/home/alice/hello.box", "--quiet", user="alice")
+    assert pulled.returncode == 0, pulled.stderr
+    lab.check("chown", "-R", "alice:alice", "/home/alice/vm")
+    card = lab.path("/home/alice/vm/hello.toml")
+    card.write_text(f"{card.read_text()}\n[net.wan]\n{ON_BRIDGE}\n")
+    assert "stopped" in lab.check("vm-list", user="alice")
+    assert "given" in initialised(lab, "hello")
+    done = lab.run("vm-run", "hello", user="alice", timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    log = lab.path(f"/tmp/vm-{lab.uid('alice')}/vm/hello/console.log")
+    assert "guest: hello" in log.read_text()
+    assert log.read_text().count("guest: net eth") == 2
+    initialised(lab, "--release", "hello")
+    assert "vmweb" not in links(lab)
+    card.unlink()
 
 
 def test_bob_gets_nothing_and_is_told_the_same_whatever_exists(lab: Lab) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.pull import boxes, virtualbox
 from tests.pull.server import File, Reply, Seen, serve
-from tests.pull.whole import DISK, Puller, libvirt_box, qcow2, virtualbox_box
+from tests.pull.whole import DISK, HOUSE, Puller, libvirt_box, qcow2, sha256, virtualbox_box
 
 END_S = 60
 MIB = 1 << 20
@@ -117,7 +117,7 @@ def test_threat_b21_a_file_that_may_not_grow_is_a_fault(user: Puller) -> None:
     with (user.folder / "said").open("w") as said:
         limited = subprocess.run(
             ["prlimit", f"--fsize={MIB}", *map(str, process.args), "--force"],  # type: ignore[arg-type]
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), **user.environment},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), **user.environment},
             stdout=said, stderr=said, check=False, timeout=END_S,
         )  # fmt: skip
     assert limited.returncode in (69, 74), user.said()
@@ -137,7 +137,7 @@ def test_threat_b21_a_full_disk_is_a_fault_and_leaves_nothing(user: Puller, form
     pull = [sys.executable, "-m", "vm_pull", "user/box", "--format", form]
     done = subprocess.run(
         [*words, *pull], check=False, timeout=END_S, capture_output=True, text=True,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), **user.environment},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), **user.environment},
     )  # fmt: skip
     assert done.returncode in (69, 74), done.stderr
     assert "space" in done.stderr or "free" in done.stderr
@@ -154,11 +154,26 @@ sys.exit(status)
 """
 
 
+@pytest.mark.root
+def test_a_streamed_box_takes_no_space_beside_its_result(user: Puller) -> None:
+    disk = os.urandom(8 * MIB)
+    user.offer(virtualbox_box(disk), "virtualbox")
+    user.vms.mkdir()
+    script = 'mount -t tmpfs -o size=9m tmpfs "$1"; shift; "$@" && sha256sum "$VMCONF_DIR/box.img"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", script, "sh", str(user.vms), sys.executable, "-m", "vm_pull",
+         "user/box", "--quiet"], check=False, timeout=END_S, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), **user.environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == sha256(disk)
+
+
 def peak(user: Puller, *words: str) -> int:
     """Bytes that one pull has at most in memory."""
     done = subprocess.run(
         [sys.executable, "-c", PEAK, *words, "--quiet"], check=False, timeout=END_S,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd(), **user.environment},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), **user.environment},
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
