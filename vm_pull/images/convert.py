@@ -107,6 +107,10 @@ def first_bytes(folder: str, name: str, image: Image, count: int) -> bytes:
     """
     if image.kind == "raw":
         return _beginning(f"{folder}/{_plain(name)}", count)
+    if image.kind == "qcow2":
+        found = _of_qcow2(f"{folder}/{_plain(name)}", count)
+        if found is not None:
+            return found
     part = f"{_plain(name)}.first"
     words = ["dd", "-O", "raw", f"bs={-(-count // SECTOR) * SECTOR}", "count=1"]
     words += [f"if={opened(name, image.kind)}", f"of=./{part}"]
@@ -157,6 +161,16 @@ def _beginning(path: str, count: int) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         return os.pread(fd, count, 0)
+    finally:
+        os.close(fd)
+
+
+def _of_qcow2(path: str, count: int) -> bytes | None:
+    from vm_pull.images import qcow2_first
+
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return qcow2_first.first_bytes(fd, count)
     finally:
         os.close(fd)
 
