@@ -26,6 +26,9 @@ want acl have setfacl
 want bubblewrap have bwrap
 want openssl have openssl
 want libarchive-tools have bsdtar
+want tmux have tmux
+want novnc test -e /usr/share/novnc/core/rfb.js
+want chromium-headless-shell have chromium-headless-shell
 want sudo have visudo
 want zsh have zsh
 want fish have fish

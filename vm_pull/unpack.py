@@ -13,6 +13,7 @@ from vm_pull.archive.refusal import refusal
 from vm_pull.archive.sorting import is_disk, is_left, is_optional, is_text
 from vm_pull.archive.sparse import SparseFile
 from vm_pull.archive.zip_members import MAGIC, zip_members
+from vm_pull.images.crew import Crew
 from vm_pull.images.grains import StreamDecoder
 from vm_pull.images.image import FIRST, Image, judge, sniff
 from vm_spec.fault import VmError
@@ -245,7 +246,10 @@ def _copy(member: Member, pieces: Iterator[Piece], file: SparseFile) -> int:
 
 
 def _decode(member: Member, pieces: Iterator[Piece], file: SparseFile, most_bytes: int) -> int:
-    decoder = StreamDecoder(file.write_at, most_bytes=most_bytes)
-    for block in filled(member.name, pieces, member.size):
-        decoder.feed(block)
-    return decoder.finish()
+    with Crew() as crew:
+        decoder = StreamDecoder(file.write_at, most_bytes=most_bytes, have_done=crew.do)
+        for block in filled(member.name, pieces, member.size):
+            decoder.feed(block)
+        size = decoder.finish()
+        crew.wait()
+    return size

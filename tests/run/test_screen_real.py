@@ -71,6 +71,15 @@ def has_text(vm: Vm) -> None:
     vm.wait_for(lambda: 0.01 < lit(shot(vm)) < 0.5)
 
 
+def ports(vm: Vm) -> set[int]:
+    """The TCP ports that a VM's hypervisor has."""
+    process = Path("/proc", str(vm.record["pid"]))
+    mine = {os.readlink(fd) for fd in (process / "fd").iterdir()}
+    tables = [(process / "net" / name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in mine}
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
     """A machine with a VGA that nobody looks at."""
@@ -117,6 +126,12 @@ def test_a_screenshot_is_a_png_file_of_what_the_guest_shows(shown: Vm) -> None:
     assert alike(decoded(piped.stdout), picture) > 0.99  # a cursor blinks
 
 
+def test_threat_b30_a_vga_without_graphic_is_seen_without_a_port(shown: Vm) -> None:
+    assert ports(shown) == set()
+    assert (shown.state / "qmp.sock").stat().st_uid == os.getuid()
+    assert shown.state.stat().st_mode & 0o077 == 0
+
+
 def test_our_viewer_sees_through_vnc_what_a_screenshot_has(
     shown: Vm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +168,7 @@ def test_keys_reach_the_guest_and_the_page_comes_back_after_a_restart(
     vm.describe(f'{FIRMWARE}[graphic]\nport = {port}\npassword = "secret"\n')
     process = vm.start()
     has_text(vm)
+    assert ports(vm) == {port}
     served = web(vm)
     browser.visit(served.link)  # and nobody asks for the password
     vm.wait_for(lambda: browser.value("document.body.dataset.connected") == "true")

@@ -278,7 +278,7 @@ class Screen:
             "hypervisor": "bhyve", "outline": {"vnc": f"127.0.0.1:{port}"},
         }  # fmt: skip
         self.file.write_text(json.dumps(record))
-        self.thread = threading.Thread(target=self._serve)
+        self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
@@ -319,7 +319,7 @@ def server(home: Home, site: Site) -> Iterator[Server]:
         while not over.is_set():
             made.admit()
 
-    thread = threading.Thread(target=take)
+    thread = threading.Thread(target=take, daemon=True)
     thread.start()
     yield made
     over.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from vm_pull.archive.cursor import Buffer
 
 __all__ = ["SparseFile"]
+
+_WINDOW = 32 << 20  # bytes that are written before the disk gets them
 
 _BLOCK = 1 << 16  # bytes that become a hole, or are written in one go: larger writes took longer
 _ZEROS = bytes(_BLOCK)
@@ -41,6 +44,8 @@ class SparseFile:
         self._most_bytes = most_bytes
         self._holes_from = 0  # nothing was written from here on
         self._end = 0  # of all that was given, zeros too
+        self._sent = self._unsent = 0  # where the disk's share ends, bytes written since
+        self._lock = threading.Lock()  # several threads may write, each to places of its own
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self.fd = os.open(name, flags, 0o600, dir_fd=folder)
@@ -69,7 +74,8 @@ class SparseFile:
             block = view[begin : begin + _BLOCK]
             if offset + begin < self._holes_from or not _is_zero(block):
                 self._write(offset + begin, block)
-        self._end = max(self._end, end)
+        with self._lock:
+            self._end = max(self._end, end)
 
     def _write(self, offset: int, view: memoryview) -> None:
         while view:
@@ -79,7 +85,19 @@ class SparseFile:
                 raise self._trouble(error, len(view)) from None
             offset += count
             view = view[count:]
-            self._holes_from = max(self._holes_from, offset)
+            with self._lock:
+                self._holes_from = max(self._holes_from, offset)
+                self._unsent += count
+            if self._unsent >= _WINDOW:
+                self._send()
+
+    def _send(self) -> None:
+        """Has the kernel begin to write what it holds, so that little is left to wait for."""
+        with self._lock:
+            begin, self._sent = self._sent, self._holes_from
+            self._unsent = 0
+        if self._sent > begin and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fd, begin, self._sent - begin, os.POSIX_FADV_DONTNEED)
 
     def _trouble(self, error: OSError, needed: int) -> VmError:
         if error.errno not in _NO_SPACE:

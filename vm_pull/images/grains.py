@@ -39,6 +39,10 @@ _END, _TABLE, _DIRECTORY, _FOOTER = range(4)  # kinds of markers
 _NAMES = ("end marker", "grain table", "grain directory", "footer")
 
 
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
 class StreamDecoder:
     """Turns the bytes of a stream optimized VMDK into those of its disk.
 
@@ -52,6 +56,7 @@ class StreamDecoder:
         *,
         most_bytes: int,
         inflate: Inflate | None = None,
+        have_done: Callable[[Callable[[], None]], None] = _at_once,
     ) -> None:
         """Begins with nothing.
 
@@ -60,8 +65,11 @@ class StreamDecoder:
                 the order of the image; grains of zeros may be left out. The content is its own.
             most_bytes: the largest disk that is wanted.
             inflate: what inflates a grain (`accel.grain_inflater`); the fastest when None.
+            have_done: has a grain inflated and sent out, `Crew.do` for instance; then `out` is
+                called from other threads, in any order, and who gives it waits for them.
         """
         self._out = out
+        self._have_done = have_done
         self._most_bytes = most_bytes
         self._inflate = inflate or grain_inflater()
         self._parts: list[bytes] = []  # what came and is too little for the next step
@@ -193,6 +201,11 @@ class StreamDecoder:
         if offset % header.grain or offset >= header.capacity:
             raise refused(f"has a grain for sector {place}, where none can be")
         self._tables.grain(offset // header.grain, sector)
+        self._have_done(lambda: self._send(offset, data))
+
+    def _send(self, offset: int, data: memoryview) -> None:
+        """Inflates a grain, and sends it out."""
+        header, place = self._header, offset // SECTOR
         try:
             content = self._inflate(data, header.grain)
         except ValueError:
