@@ -258,7 +258,11 @@ def test_who_may_not_open_kvm_is_told_whose_it_is(
         return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", refuse)
-    found = kvm(monkeypatch, tmp_path / "kvm", True)
+    (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu sse2\nvmx flags : vnmi\n")
+    monkeypatch.setattr(examination, "_CPUINFO", str(tmp_path / "cpuinfo"))
+    assert kvm(monkeypatch, tmp_path / "kvm", False) == Kvm(problem="processor")
+    (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu svm sse2\n")
+    found = kvm(monkeypatch, tmp_path / "kvm", False)
     assert (found.problem, found.joined) == ("denied", False)
     assert found.group == (tmp_path / "kvm").group()
 
