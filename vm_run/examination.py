@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["look"]
 
-_KVM, _CPUINFO, _MOUNTS = "/dev/kvm", "/proc/cpuinfo", "/proc/self/mountinfo"
+_KVM, _MOUNTS = "/dev/kvm", "/proc/self/mountinfo"
 _IOMMU, _VFIO = "/sys/kernel/iommu_groups", "/dev/vfio/vfio"
 _HUGEPAGES = "/sys/kernel/mm/hugepages"
 _POLICY = "/etc/vmman/policy.toml"
@@ -96,7 +96,7 @@ def _kvm() -> Kvm:
     except FileNotFoundError:
         return Kvm(problem="missing")
     except PermissionError:
-        return _denied() if _virtualizes() else Kvm(problem="processor")
+        return _denied() if host.virtualizes() else Kvm(problem="processor")
     except OSError as error:
         return Kvm(problem=str(error.strerror))
     try:
@@ -108,16 +108,6 @@ def _kvm() -> Kvm:
     finally:
         os.close(node)
     return Kvm()
-
-
-def _virtualizes() -> bool:
-    """Whether the processor has what KVM takes, asked where host.kvm_works cannot open it."""
-    try:
-        with open(_CPUINFO, "rb") as cpuinfo:
-            first = cpuinfo.read(8192).partition(b"\nflags")[2].partition(b"\n")[0].split()
-    except OSError:
-        return False
-    return b"vmx" in first or b"svm" in first
 
 
 def _denied() -> Kvm:
@@ -199,7 +189,7 @@ def _confdir(path: str) -> Folder:
     if not found.exists:
         return found
     about = os.stat(path)
-    problem = library._stranger(about, "it")  # pyright: ignore[reportPrivateUsage]
+    problem = library.stranger(about, "it")
     if not stat.S_ISDIR(about.st_mode):
         problem = "it is no folder"
     elif about.st_mode & stat.S_ISVTX or not problem:

@@ -15,7 +15,7 @@ from vm_spec.value import TYPE_CHECKING, assert_never
 if TYPE_CHECKING:
     from vm_run.needs import Need
 
-__all__ = ["accelerators", "lack", "pci_address", "program"]
+__all__ = ["accelerators", "kvm_works", "lack", "pci_address", "program", "virtualizes"]
 
 _SYS, _KVM, _CPUINFO = "/sys", "/dev/kvm", "/proc/cpuinfo"
 _LONGEST_SOCKET = 107  # bytes, unix(7)
@@ -33,6 +33,14 @@ def kvm_works() -> bool:
     """
     try:
         os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return virtualizes()
+
+
+def virtualizes() -> bool:
+    """Whether the processor has what KVM takes."""
+    try:
         with open(_CPUINFO, "rb") as cpuinfo:
             first = cpuinfo.read(8192).partition(b"\nflags")[2].partition(b"\n")[0].split()
     except OSError:

@@ -16,7 +16,7 @@ from vm_spec.words import VmName
 if TYPE_CHECKING:
     from vm_spec.machine import Description
 
-__all__ = ["confdir", "context", "find", "load", "names", "read"]
+__all__ = ["confdir", "context", "find", "load", "names", "read", "stranger"]
 
 NO_SUCH_VM, CANNOT_READ, REFUSED = 66, 66, 77
 
@@ -143,15 +143,16 @@ def _refuse_strangers(found: os.stat_result, path: str) -> None:
     """Refuses what somebody else than the caller or root can write."""
     folder = os.stat(os.path.dirname(path) or ".")
     sticky = folder.st_mode & stat.S_ISVTX
-    problem = _stranger(found, "it")
+    problem = stranger(found, "it")
     if not problem and not sticky:
-        problem = _stranger(folder, "its folder")
+        problem = stranger(folder, "its folder")
     if problem:
         hint = "take that right away (chmod go-w), or copy the file to a place of your own"
         raise VmError(Fault(file=path, problem=problem, hint=hint), status=REFUSED)
 
 
-def _stranger(found: os.stat_result, what: str) -> str:
+def stranger(found: os.stat_result, what: str) -> str:
+    """Who else than the caller and root could write something, as a sentence; empty for nobody."""
     if found.st_uid not in (0, os.getuid()):
         return f"{what} belongs to another user"
     if found.st_mode & stat.S_IWOTH:

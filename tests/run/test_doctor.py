@@ -259,7 +259,7 @@ def test_who_may_not_open_kvm_is_told_whose_it_is(
 
     monkeypatch.setattr(os, "open", refuse)
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu sse2\nvmx flags : vnmi\n")
-    monkeypatch.setattr(examination, "_CPUINFO", str(tmp_path / "cpuinfo"))
+    monkeypatch.setattr(host, "_CPUINFO", str(tmp_path / "cpuinfo"))
     assert kvm(monkeypatch, tmp_path / "kvm", False) == Kvm(problem="processor")
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu svm sse2\n")
     found = kvm(monkeypatch, tmp_path / "kvm", False)
