@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from vm_init import arguments, ask, caller, start
-from vm_init.arguments import USAGE
-from vm_init.log import log
-from vm_init.verdict import DeniedError, InitError, Refused
+from vm_init.arguments import USAGE, Arguments
+from vm_init.request import Request
+from vm_init.verdict import Caller, DeniedError, Granted, InitError, Refused, log
 
 if TYPE_CHECKING:
-    from vm_init.arguments import Arguments
-    from vm_init.ledger import Ledger
-    from vm_init.request import Request
     from vm_init.rules import Policy
-    from vm_init.verdict import Caller, Granted
 
 PATIENCE_S = 10.0
 WRONG_WORDS, BUSY, LACKS, REFUSALS = 64, 75, 69, (77, 78)
@@ -55,17 +52,13 @@ def _done(asked: Arguments) -> list[str]:
             return ["nobody but root can change what vm-init stands on"]
         case "--dry-run" | "--check":
             return _planned(asked)
-        case "--release":
-            return _release(asked, start.start())
-        case "--grants":
-            return _grants(asked, start.start())
         case _:
-            return _give(asked, start.start())
+            act = {"--release": _release, "--grants": _grants}.get(asked.act, _give)
+            return act(asked, start.start())
 
 
 def _give(asked: Arguments, environment: dict[str, str]) -> list[str]:
-    if asked.job:
-        _demand_root_itself(environment, "--job")
+    _demand_root_itself(asked, environment)
     who = caller.caller(environment, asked.for_user)
     confdir = environment.get("VMCONF_DIR", "")
     requests, rules = ask.ask(who, asked.name, confdir, _policy)
@@ -98,34 +91,22 @@ def _judged(who: Caller, vm: str, requests: tuple[Request, ...], rules: Policy) 
     """
     from vm_init import policy
 
-    held, others = _held(who.uid, vm)
-    verdicts = policy.judge_all(who, requests, rules, held)
-    refused = [
-        one
-        if isinstance(one, Refused)
-        else Refused(one.request, "is another user's, or another VM's")
-        for one in verdicts
-        if isinstance(one, Refused) or one.request[0] in others
-    ]
+    verdicts = policy.judge_all(who, requests, rules, *_held(who.uid, vm))
+    refused = [one for one in verdicts if isinstance(one, Refused)]
     for one in refused:
         log(who.uid, "refuse", " ".join(map(str, one.request)), one.why)
     if refused:
         raise DeniedError("\n".join(dict.fromkeys(policy.public(one, who) for one in refused)))
-    return [one for one in verdicts if not isinstance(one, Refused)]
+    return [one for one in verdicts if isinstance(one, Granted)]
 
 
 def _held(uid: int, vm: str) -> tuple[set[str], set[str]]:
     """The interfaces that a user has, and everything that other users and VMs have."""
     from vm_init import ledger
 
-    held: set[str] = set()
-    others: set[str] = set()
-    for owner, name, records in ledger.everything(ledger.ROOT):
-        if (owner, name) != (uid, vm):
-            others |= {record.name for record in records}
-        if owner == uid:
-            held |= {record.name for record in records if record.kind in ("tap", "macvtap")}
-    return held, others
+    given = [(book, each) for book in ledger.everything(ledger.ROOT) for each in book.records]
+    mine = {each.name for book, each in given if book.uid == uid and each.is_link}
+    return mine, {each.name for book, each in given if (book.uid, book.vm) != (uid, vm)}
 
 
 def _planned(asked: Arguments) -> list[str]:
@@ -138,34 +119,36 @@ def _planned(asked: Arguments) -> list[str]:
         raise InitError("--for-user is for root itself", WRONG_WORDS)
     else:
         who = caller.myself()
-    from vm_init import plan
+    from vm_init import wanted
 
-    return plan.plan(who, asked.name) or [NOTHING]
+    return wanted.plan(who, asked.name) or [NOTHING]
 
 
 def _release(asked: Arguments, environment: dict[str, str]) -> list[str]:
-    for word in filter(None, (asked.job and "--job", asked.force)):
-        _demand_root_itself(environment, word)
+    _demand_root_itself(asked, environment)
     uid = 0 if asked.job else _whose(asked, environment)
     start.drop_capabilities()
     from vm_init import carry, ledger
 
     with ledger.lock(ledger.ROOT, PATIENCE_S):
-        books = [ledger.Ledger.open(ledger.ROOT, uid, asked.name)] if uid else _of_job(asked.job)
-        left = [w for book in books for w in carry.release(book, book.uid, force=bool(asked.force))]
+        if uid:
+            books = [ledger.Ledger.open(ledger.ROOT, uid, asked.name)]
+        else:
+            books = [book for book in ledger.everything(ledger.ROOT) if book.job == asked.job]
+        left = [why for book in books for why in carry.release(book, force=bool(asked.force))]
     if left:
         raise InitError("\n".join(left), BUSY)
     return [f"{book.vm}: nothing is given to it any more" for book in books]
 
 
-def _demand_root_itself(environment: dict[str, str], word: str) -> None:
-    """Refuses a user who came by sudo or doas.
+def _demand_root_itself(asked: Arguments, environment: dict[str, str]) -> None:
+    """Refuses --job and --force to a user who came by sudo or doas.
 
     Raises:
         InitError: it is not root itself that asks (77).
     """
-    if _is_by_user(environment):
-        raise InitError(f"{word} is for root itself")
+    if (asked.job or asked.force) and _is_by_user(environment):
+        raise InitError(f"{'--job' if asked.job else '--force'} is for root itself")
 
 
 def _is_by_user(environment: dict[str, str]) -> bool:
@@ -179,15 +162,6 @@ def _whose(asked: Arguments, environment: dict[str, str]) -> int:
     return caller.caller(environment, asked.for_user).uid
 
 
-def _of_job(job: str) -> list[Ledger]:
-    """Every VM of a scheduler's job."""
-    from vm_init import ledger
-
-    found = list(ledger.everything(ledger.ROOT))
-    books = [ledger.Ledger.open(ledger.ROOT, uid, vm) for uid, vm, _ in found]
-    return [book for book in books if book.job == job]
-
-
 def _grants(asked: Arguments, environment: dict[str, str]) -> list[str]:
     from vm_init import ledger
 
@@ -196,25 +170,23 @@ def _grants(asked: Arguments, environment: dict[str, str]) -> list[str]:
     with ledger.lock(ledger.ROOT, PATIENCE_S):
         found = list(ledger.everything(ledger.ROOT))
     return [
-        f"{owner} {vm} {record.kind} {record.name} {record.target or '-'}"
-        for owner, vm, records in found
-        if uid in (None, owner)
-        for record in records
+        f"{book.uid} {book.vm} {record.kind} {record.name} {record.target or '-'}"
+        for book in found
+        if uid in (None, book.uid)
+        for record in book.records
     ]
 
 
 def _say(stream: int, lines: list[str]) -> None:
     """Writes lines, all at once and last of all; a reader that does not read holds up nothing."""
     text = "".join(f"{line}\n" for line in lines).encode("ascii", "backslashreplace")
-    try:
+    with suppress(OSError):
         former = os.get_blocking(stream)
         os.set_blocking(stream, False)
         try:
             os.write(stream, text)
         finally:
             os.set_blocking(stream, former)  # it is the caller's terminal
-    except OSError:
-        pass
 
 
 def entry() -> NoReturn:

@@ -24,12 +24,8 @@ WITH_VALUE = {"--for-user", "--job"}
 FLAGS = {"--force"}
 ACTS = {"--dry-run", "--check", "--release", "--grants", "--self-check", "--help"}
 # What an act goes with that does not go with --for-user alone.
-GOES_WITH = {
-    "give": WITH_VALUE,
-    "--release": WITH_VALUE | FLAGS,
-    "--self-check": set[str](),
-    "--help": set[str](),
-}
+ALONE = {act: set[str]() for act in ("--self-check", "--help")}
+GOES_WITH = {"give": WITH_VALUE, "--release": WITH_VALUE | FLAGS} | ALONE
 
 
 class Arguments(NamedTuple):

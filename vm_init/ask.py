@@ -18,18 +18,14 @@ import select
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn, TypeVar
 
-from vm_init.request import MOST_BYTES, VM, RequestError, parse, render
+from vm_init import start
+from vm_init.request import MOST_BYTES, VM, Request, RequestError, parse, render
 from vm_init.start import IS_LINUX, capabilities, close_from, prctl
-from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from vm_init.request import Request
-    from vm_init.verdict import Caller
-
+from vm_init.verdict import Caller, InitError, plain
 
 T = TypeVar("T")
 FAULT = re.compile(rb"fault (6[4569]|7[07])\n(.*)", re.DOTALL)
@@ -37,15 +33,9 @@ USAGE, WRONG, BUG = 64, 65, 70
 
 PATIENCE_S = 4.5  # with the next, 5
 LAST_S = 0.5  # for a killed child to be gone; one that waits for a dead file server may stay
-LIMITS = {
-    "RLIMIT_AS": 256 << 20,
-    "RLIMIT_CPU": 2,
-    "RLIMIT_FSIZE": 0,
-    "RLIMIT_NOFILE": 16,
-    "RLIMIT_NPROC": 0,
-    "RLIMIT_CORE": 0,
-}
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/prctl.h
+LIMITS = {"RLIMIT_AS": 256 << 20, "RLIMIT_CPU": 2, "RLIMIT_NOFILE": 16}
+NONE_OF = ("RLIMIT_FSIZE", "RLIMIT_NPROC", "RLIMIT_CORE")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def vm_name(text: str) -> str:
@@ -111,7 +101,7 @@ def _confine(pipe: int) -> None:
     for number, source in ((0, null), (1, null), (2, null), (3, kept)):
         os.dup2(source, number)
     close_from(4)
-    for name, limit in LIMITS.items():
+    for name, limit in (LIMITS | dict.fromkeys(NONE_OF, 0)).items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
 
 
@@ -126,14 +116,10 @@ def become(who: Caller, confdir: str = "") -> None:
     os.setresuid(who.uid, who.uid, who.uid)
     if IS_LINUX:
         capabilities(())
-        prctl(PR_SET_NO_NEW_PRIVS, 1)
-        prctl(PR_SET_DUMPABLE, 0)
-    is_whole = (
-        os.getresuid() == (who.uid,) * 3
-        and os.getresgid() == (who.gid,) * 3
-        and {who.gid, *os.getgroups()} == {who.gid, *who.groups}
-    )
-    if not is_whole or _is_root_again():
+        prctl(start.PR_SET_NO_NEW_PRIVS, 1)
+        prctl(start.PR_SET_DUMPABLE, 0)
+    is_his = (os.getresuid(), os.getresgid()) == ((who.uid,) * 3, (who.gid,) * 3)
+    if not is_his or {who.gid, *os.getgroups()} != {who.gid, *who.groups} or _is_root_again():
         raise InitError("root cannot be given up", BUG)
     given = {"HOME": who.home, "USER": who.name, "LOGNAME": who.name, "PATH": "/usr/bin:/bin"}
     os.environ.clear()
@@ -173,10 +159,8 @@ def _receive(pipe: int) -> bytes:
 
 def _end(child: int) -> int:
     """How the child ended (wait(2)'s status): it is killed if it has not; 0 if it cannot be."""
-    try:
+    with suppress(PermissionError):  # root without CAP_KILL: it ends when we do
         os.kill(child, signal.SIGKILL)
-    except PermissionError:
-        pass  # root without CAP_KILL: it ends when we do
     return os.waitpid(child, os.WNOHANG)[1] if _is_gone(child) else 0
 
 
@@ -199,10 +183,8 @@ def _is_gone(child: int) -> bool:
 def _answer(frame: bytes, status: int) -> tuple[Request, ...]:
     if len(frame) <= MOST_BYTES and (fault := FAULT.fullmatch(frame)):
         raise InitError(_shown(fault[2]), int(fault[1]))
-    try:
+    with suppress(RequestError):
         return parse(frame)
-    except RequestError:
-        pass
     ended = f"signal {status & 127}" if status & 127 else f"status {status >> 8}"
     raise InitError(f"the description could not be read (its reader ended with {ended})", WRONG)
 
@@ -210,6 +192,5 @@ def _answer(frame: bytes, status: int) -> tuple[Request, ...]:
 def _shown(text: bytes) -> str:
     """What an untrusted process says, as lines of printable ASCII."""
     lines = text.decode("latin-1").split("\n")
-    return "\n".join(
-        line if line.isascii() and line.isprintable() else ascii(line)[1:-1] for line in lines
-    )
+    told = (line if line.isascii() and line.isprintable() else plain(line) for line in lines)
+    return "\n".join(told)

@@ -6,13 +6,9 @@ import grp
 import os
 import pwd
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from vm_init.verdict import Caller, InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 # int() would take more: " 1000", "+1000", "1_000", Arabic digits.
 UID = re.compile("[1-9][0-9]{0,9}", re.ASCII)
@@ -86,9 +82,8 @@ def account(name: str) -> Caller:
     if not found.pw_dir.startswith("/"):
         raise InitError(f"the account {name} has no home folder")
     groups = _groups(name, found.pw_gid)
-    return Caller(
-        found.pw_uid, found.pw_gid, name, groups, tuple(map(_group, groups)), found.pw_dir
-    )
+    names = tuple(map(_group, groups))
+    return Caller(found.pw_uid, found.pw_gid, name, groups, names, found.pw_dir)
 
 
 def _groups(name: str, gid: int) -> tuple[int, ...]:

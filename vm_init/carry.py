@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import Any
 
-from vm_init.log import log
+from vm_init.ledger import Ledger
+from vm_init.record import Record
 from vm_init.request import kind
 from vm_init.start import IS_LINUX
-from vm_init.verdict import DeniedError, InitError, Refused
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from vm_init.ledger import Ledger
-    from vm_init.record import Record
-    from vm_init.verdict import Caller, Granted
-
+from vm_init.verdict import Caller, DeniedError, Granted, InitError, Refused, log
 
 LINUX = {"tap": "taps", "macvtap": "macvtaps", "pci": "pci", "node": "nodes"}
-FREEBSD = {"tap": "bsd", "vm": "bsd", "pci": "bsd", "node": "nodes"}
+FREEBSD = {"tap": "freebsd", "vm": "freebsd", "pci": "freebsd", "node": "nodes"}
 REFUSED, LACKS, BUSY = 77, 69, 75
 
 
@@ -44,15 +37,14 @@ def give(granted: Sequence[Granted], caller: Caller, ledger: Ledger) -> list[str
     return lines + (_all(new, caller, ledger) if new else [])
 
 
-def release(ledger: Ledger, uid: int, *, force: bool = False) -> list[str]:
+def release(ledger: Ledger, *, force: bool = False) -> list[str]:
     """Takes back what the ledger says, the last first; returns what stays, and why.
 
     Args:
         ledger: of the VM.
-        uid: whose it is.
         force: also a tap that a program holds.
     """
-    left = _undo_all(ledger.records, uid, ledger, force=force)
+    left = _undo_all(ledger.records, ledger, force=force)
     if not ledger.records:
         ledger.forget()  # what a kill before the first record was written left
     return left
@@ -62,9 +54,11 @@ def _known(granted: Granted, caller: Caller, ledger: Ledger) -> Record | None:
     """The record of what is given already; one that does not hold any more is undone."""
     key = (kind(granted.request), granted.request[0])
     known = next((record for record in ledger.records if record[:2] == key), None)
-    if known is None or (_is_same(known, granted) and _holds(known, caller)):
+    if known is None:
+        return None
+    if _is_same(known, granted) and known.done and _way(known.kind).holds(known, caller):
         return known
-    if left := _undo_all([known], caller.uid, ledger):
+    if left := _undo_all([known], ledger):
         raise InitError("\n".join(left), BUSY)
     return None
 
@@ -72,12 +66,7 @@ def _known(granted: Granted, caller: Caller, ledger: Ledger) -> Record | None:
 def _is_same(known: Record, granted: Granted) -> bool:
     """Whether what is given is what is asked for, also after description or policy changed."""
     wanted = (granted.target, granted.port, getattr(granted.request, "mac", ""))
-    is_link = known.kind in ("tap", "macvtap")
-    return not is_link or (known.target, known.port, known.mac) == wanted
-
-
-def _holds(record: Record, caller: Caller) -> bool:
-    return record.done and bool(_way(record.kind).holds(record, caller))
+    return not known.is_link or (known.target, known.port, known.mac) == wanted
 
 
 def _intended(granted: Granted, caller: Caller, vm: str, together: list[str]) -> Record:
@@ -111,11 +100,13 @@ def _all(new: list[tuple[Granted, Record]], caller: Caller, ledger: Ledger) -> l
         ledger.done(*_acted(records, caller))
     except (InitError, OSError) as error:
         log(caller.uid, "give", ledger.vm, f"failed: {error}")
-        left = _undo_all(records, caller.uid, ledger)
+        left = _undo_all(records, ledger)
         raise InitError("\n".join([str(error), *left]), getattr(error, "status", LACKS)) from None
     for one, record in new:
         log(caller.uid, "give", f"{ledger.vm} {_named(record)}", f"done, by {one.line}")
-    return _warnings({record.target for record in _taps(records)})
+    bridges = sorted({record.target for record in _taps(records)})
+    warnings = (_way("tap").warning(bridge) for bridge in bridges)
+    return [f"warning: {text}" for text in warnings if text]
 
 
 def _acted(records: list[Record], caller: Caller) -> list[Record]:
@@ -125,36 +116,24 @@ def _acted(records: list[Record], caller: Caller) -> list[Record]:
     return made + [_way(each.kind).act(each, caller) for each in records if each not in taps]
 
 
-def _undone(records: Sequence[Record], *, force: bool) -> dict[Record, str]:
-    """For each thing empty, or why it stays; the last first, and the taps last and together."""
-    taps = _taps(records)
-    others = [record for record in reversed(records) if record not in taps]
-    whys = {record: str(_way(record.kind).undo(record)) for record in others}
-    of_taps: list[str] = _way("tap").remove(taps, force=force) if taps else []
-    return whys | dict(zip(taps, of_taps, strict=True))
-
-
 def _taps(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.kind == "tap" and IS_LINUX]
 
 
-def _warnings(bridges: set[str]) -> list[str]:
-    from vm_init import taps
-
-    return [f"warning: {text}" for text in map(taps.warning, sorted(bridges)) if text]
-
-
-def _undo_all(
-    records: Sequence[Record], uid: int, ledger: Ledger, *, force: bool = False
-) -> list[str]:
-    whys = _undone(records, force=force)
+def _undo_all(records: Sequence[Record], ledger: Ledger, *, force: bool = False) -> list[str]:
+    """Why things stay; they are taken back the last first, and the taps last and together."""
+    taps = _taps(records)
+    others = [record for record in reversed(records) if record not in taps]
+    whys = {record: str(_way(record.kind).undo(record)) for record in others}
+    if taps:
+        whys |= zip(taps, _way("tap").remove(taps, force=force), strict=True)
     for record, why in whys.items():
-        log(uid, "release", f"{ledger.vm} {_named(record)}", why or "done")
+        log(ledger.uid, "release", f"{ledger.vm} {_named(record)}", why or "done")
     if gone := [record for record, why in whys.items() if not why]:
         ledger.forget(*gone)
     return list(filter(None, whys.values()))
 
 
 def _named(record: Record) -> str:
-    on = f" on {record.target}" if record.kind in ("tap", "macvtap") and record.target else ""
+    on = f" on {record.target}" if record.is_link and record.target else ""
     return f"{record.kind} {record.name}{on}"

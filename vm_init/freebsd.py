@@ -1,4 +1,4 @@
-"""FreeBSD's way: programs by absolute path, each a list made by a pure function.
+"""FreeBSD's way: `vm_init.record`'s contract over programs, each a list made by a pure function.
 
 Untested on FreeBSD: its tests compare the lists, and run fake programs.
 
@@ -16,9 +16,12 @@ import os
 import re
 import subprocess
 
+from vm_init import nodes
+from vm_init.record import Record, alias
 from vm_init.request import ADDRESS
 from vm_init.request import VM as NAME
-from vm_init.verdict import InitError
+from vm_init.request import kind as kind_of
+from vm_init.verdict import Caller, Granted, InitError
 
 IFCONFIG = "/sbin/ifconfig"
 DEVCTL = "/usr/sbin/devctl"
@@ -31,6 +34,110 @@ BRIDGE = re.compile(r"[a-z][a-z0-9]{0,14}")
 VM = re.compile(NAME)
 MODULE = re.compile(r"vmm|nmdm|if_tuntap|if_bridge")
 TAG = re.compile(r"vmman:[0-9]{1,10}:[A-Za-z0-9_.-]{1,64}:[0-9a-f]{16}")
+MODULES = {"tap": ("if_tuntap", "if_bridge"), "pci": ("vmm",), "vm": ("vmm", "nmdm")}
+
+
+class Host:
+    """Where the programs and the nodes are; other than the host's own in tests only.
+
+    Attributes:
+        below: what stands before each program's path.
+        nodes: where device nodes are.
+    """
+
+    below = ""
+    nodes = nodes.REAL
+
+
+def _run(argv: list[str]) -> str:
+    return run(argv, Host.below)
+
+
+def intend(granted: Granted, caller: Caller, vm: str, together: object = ()) -> Record:
+    """A record of what is not given yet.
+
+    Raises:
+        InitError: it is there already, or it is another device than the policy names.
+    """
+    name, kind = granted.request[0], kind_of(granted.request)
+    nonce = os.urandom(8).hex()
+    for module in MODULES[kind]:
+        _run(load(module))
+    if kind == "tap":
+        tag = alias(nonce, caller.uid, vm)
+        create_tap(name, granted.target or "-", tag)  # refuses names that the programs do not get
+        if _shown(name):
+            raise InitError(f"{name}: not allowed on this host")
+        return Record("tap", name, nonce=nonce, target=granted.target, tag=tag)
+    if kind == "pci":
+        found, driver = identity(_run(identify(name)))
+        if found != granted.pinned:
+            raise InitError(f"{name}: is {found}, and the policy names {granted.pinned or '-'}")
+        return Record("pci", name, target=str(caller.uid), former=driver)
+    if _machine_owner(name) is not None:
+        raise InitError(f"{name}: not allowed on this host")
+    return Record("vm", name, nonce=nonce, target=str(caller.uid))
+
+
+def act(record: Record, caller: Caller) -> Record:
+    """Makes it, and gives its nodes to the caller.
+
+    Raises:
+        InitError: a program refused; what was begun is for `undo`.
+    """
+    if record.kind == "tap":
+        for argv in create_tap(record.name, record.target or "-", record.tag):
+            _run(argv)
+        nodes.give(f"/dev/{record.name}", caller.uid, Host.nodes)
+    elif record.kind == "pci":
+        _run(bind(record.name))
+    else:
+        _run(create_vm(record.name))
+        at = f"{Host.nodes.dev}/vmm.io"
+        for path in vm_nodes(record.name, os.listdir(at) if os.path.isdir(at) else []):
+            nodes.give(path, caller.uid, Host.nodes)
+    return record._replace(done=True)
+
+
+def _machine_owner(name: str) -> int | None:
+    """Whose a virtual machine is; None when there is none of this name."""
+    try:
+        return os.lstat(f"{Host.nodes.dev}/vmm/{name}").st_uid
+    except FileNotFoundError:
+        return None
+
+
+def _shown(name: str) -> str:
+    """What ifconfig says of an interface; empty when there is none."""
+    try:
+        return _run(show(name))
+    except InitError:
+        return ""
+
+
+def holds(record: Record, caller: Caller) -> bool:
+    """Whether it is still as the record says."""
+    if record.kind == "tap":
+        return described(_shown(record.name)) == record.tag
+    if record.kind == "pci":
+        return identity(_run(identify(record.name)))[1] == "ppt"
+    return _machine_owner(record.name) == caller.uid
+
+
+def undo(record: Record) -> str:
+    """Takes it back; empty, or why it stays."""
+    try:
+        if record.kind == "tap":
+            for argv in destroy_tap(record.name, record.tag, _shown(record.name)):
+                _run(argv)
+        elif record.kind == "pci":
+            if record.former != "ppt":
+                _run(unbind(record.name))
+        elif _machine_owner(record.name) in (0, int(record.target)):
+            _run(destroy_vm(record.name))
+    except InitError as error:
+        return str(error)
+    return ""
 
 
 def load(module: str) -> list[str]:

@@ -18,19 +18,14 @@ import os
 import re
 import signal
 import stat
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Self
 
-from vm_init.ledger_text import MOST_BYTES, UID, parse, render
-from vm_init.opened import Opened
+from vm_init.record import MOST_BYTES, UID, Record, parse, render
 from vm_init.request import VM
+from vm_init.trusted import Opened, opened
 from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-
-    from vm_init.record import Record
-
 
 ROOT = "/run/vmman" if os.uname().sysname == "Linux" else "/var/run/vmman"
 
@@ -46,11 +41,8 @@ class Ledger:
     """
 
     def __init__(self, root: str, uid: int, vm: str, job: str, records: tuple[Record, ...]) -> None:
-        self.uid = uid
-        self.vm = vm
-        self.job = job
-        self.records = records
-        self._root = root
+        self.uid, self.vm, self._root = uid, vm, root
+        self.job, self.records = job, records
 
     @classmethod
     def open(cls, root: str, uid: int, vm: str) -> Self:
@@ -62,7 +54,7 @@ class Ledger:
         if not re.fullmatch(VM, vm) or not re.fullmatch(UID, str(uid)):
             raise InitError(f"{vm!a} of {uid}: no VM is called so", os.EX_USAGE)
         try:
-            with _folder(root, str(uid)) as folder:
+            with _folder(root) as top, _folder(str(uid), at=top) as folder:
                 return cls(root, uid, vm, *_read(folder, uid, vm))
         except FileNotFoundError:
             return cls(root, uid, vm, "", ())
@@ -94,22 +86,23 @@ class Ledger:
             with _folder(str(self.uid), make=True, at=top) as folder:
                 _replace(folder, f"{self.vm}.json", data if records else b"")
             if not records:
-                _remove_empty(top, str(self.uid))
+                with suppress(OSError):  # another VM of this user may be in it
+                    os.rmdir(str(self.uid), dir_fd=top)
             os.fsync(top)
         self.records = records
 
 
-def everything(root: str) -> Iterator[tuple[int, str, tuple[Record, ...]]]:
-    """Each ledger of this boot that has records: uid, VM, records.
+def everything(root: str) -> Iterator[Ledger]:
+    """Each ledger of this boot that has records.
 
     Raises:
         InitError: any of them is not as root's half leaves them (78).
     """
     try:
-        opened = _folder(root)
+        whole = _folder(root)
     except FileNotFoundError:
         return
-    with opened as top:
+    with whole as top:
         for user in sorted(name for name in os.listdir(top) if re.fullmatch(UID, name)):
             with _folder(user, at=top) as folder:
                 names = sorted(os.listdir(folder))
@@ -117,7 +110,7 @@ def everything(root: str) -> Iterator[tuple[int, str, tuple[Record, ...]]]:
                 if re.fullmatch(VM, vm):
                     ledger = Ledger.open(root, int(user), vm)
                     if ledger.records:
-                        yield ledger.uid, ledger.vm, ledger.records
+                        yield ledger
 
 
 @contextmanager
@@ -132,23 +125,16 @@ def lock(root: str, seconds: float) -> Generator[None]:
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with _folder(root, make=True) as folder:
-        try:
-            opened = Opened(os.open("lock", flags, 0o600, dir_fd=folder))
-        except OSError as error:
-            raise InitError(f"{root}/lock: {error.strerror}", os.EX_CONFIG) from None
-    with opened as fd:
-        _check(os.fstat(fd), stat.S_ISREG, f"{root}/lock")
+        file = opened("lock", flags, f"{root}/lock", folder)
+    with file as fd:
+        _check(fd, stat.S_ISREG, f"{root}/lock")
         _wait(fd, seconds)
         yield
 
 
 def _wait(fd: int, seconds: float) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
-    else:
-        return
+    with suppress(BlockingIOError):
+        return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def late(*_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)  # once is enough
@@ -164,32 +150,22 @@ def _wait(fd: int, seconds: float) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 
 
-def _folder(*path: str, make: bool = False, at: int | None = None) -> Opened:
-    """An open folder that is root's alone; each name of the path is below the one before."""
-    name, *more = path
+def _folder(name: str, *, make: bool = False, at: int | None = None) -> Opened:
+    """An open folder that is root's alone."""
     if make:
-        try:
+        with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=at)
-        except FileExistsError:
-            pass
+    fd = opened(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, name, at)
     try:
-        fd = Opened(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at))
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InitError(f"{name}: {error.strerror}", os.EX_CONFIG) from None
-    try:
-        _check(os.fstat(fd), stat.S_ISDIR, name)
+        _check(fd, stat.S_ISDIR, name)
     except InitError:
         os.close(fd)
         raise
-    if not more:
-        return fd
-    with fd:
-        return _folder(*more, make=make, at=fd)
+    return fd
 
 
-def _check(seen: os.stat_result, kind: Callable[[int], bool], name: str) -> None:
+def _check(fd: int, kind: Callable[[int], bool], name: str) -> None:
+    seen = os.fstat(fd)
     if not kind(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
         raise InitError(f"{name}: is not root's alone", os.EX_CONFIG)
 
@@ -198,10 +174,8 @@ def _replace(folder: int, name: str, data: bytes) -> None:
     """Put a file with this content in the place of one, or none for no content."""
     temporary = f".{name}"
     for leftover in (temporary,) if data else (temporary, name):
-        try:
+        with suppress(FileNotFoundError):
             os.unlink(leftover, dir_fd=folder)
-        except FileNotFoundError:
-            pass
     if data:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
@@ -212,21 +186,8 @@ def _replace(folder: int, name: str, data: bytes) -> None:
     os.fsync(folder)
 
 
-def _remove_empty(top: int, name: str) -> None:
-    try:
-        os.rmdir(name, dir_fd=top)
-    except OSError:
-        pass  # another VM of this user is in it
-
-
 def _read(folder: int, uid: int, vm: str) -> tuple[str, tuple[Record, ...]]:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        fd = os.open(f"{vm}.json", flags, dir_fd=folder)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InitError(f"{uid}/{vm}.json: {error.strerror}", os.EX_CONFIG) from None
-    with open(fd, "rb") as file:
-        _check(os.fstat(fd), stat.S_ISREG, f"{uid}/{vm}.json")
+    with open(opened(f"{vm}.json", flags, f"{uid}/{vm}.json", folder), "rb") as file:
+        _check(file.fileno(), stat.S_ISREG, f"{uid}/{vm}.json")
         return parse(file.read(MOST_BYTES + 1), uid, vm)

@@ -13,18 +13,13 @@ import ctypes
 import os
 import select
 import time
-from typing import TYPE_CHECKING
 
 from vm_init import netlink, nodes
-from vm_init.opened import Opened
 from vm_init.record import Record, alias
 from vm_init.request import Macvtap
 from vm_init.taps import failed, free, refusal
-from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from vm_init.verdict import Caller, Granted
-
+from vm_init.trusted import Opened
+from vm_init.verdict import Caller, Granted, InitError
 
 LOWEST, SPAN = 1 << 20, 1 << 29
 IN_CREATE, IN_MOVED_TO = 0x100, 0x80
@@ -37,7 +32,6 @@ def intend(granted: Granted, caller: Caller, vm: str, together: object = ()) -> 
     Raises:
         InitError: its name or address is taken, or the interface cannot carry one.
     """
-    del together
     request = granted.request
     assert isinstance(request, Macvtap)  # noqa: S101  # carry sends each kind to its module
     free(request.name)
@@ -46,15 +40,8 @@ def intend(granted: Granted, caller: Caller, vm: str, together: object = ()) -> 
         raise refusal(request.name, f"an interface has the address {request.mac}")
     number = LOWEST + int.from_bytes(os.urandom(4), "big") % SPAN
     nonce = os.urandom(8).hex()
-    return Record(
-        "macvtap",
-        request.name,
-        nonce=nonce,
-        number=number,
-        target=granted.target,
-        mac=request.mac,
-        tag=alias(nonce, caller.uid, vm),
-    )
+    new = Record("macvtap", request.name, nonce=nonce, number=number, mac=request.mac)
+    return new._replace(target=granted.target, tag=alias(nonce, caller.uid, vm))
 
 
 def act(record: Record, caller: Caller) -> Record:
@@ -96,8 +83,7 @@ def holds(record: Record, caller: Caller) -> bool:
 def undo(record: Record) -> str:
     """Delete the macvtap, and with it its node; empty, or why it stays."""
     try:
-        link = _mine(record)
-        if link is not None:
+        if link := _mine(record):
             netlink.delete(link.number)
     except OSError as error:
         return f"{record.name}: {error.strerror or error}"
@@ -124,17 +110,17 @@ def _parent(name: str) -> netlink.Link:
 def _give(record: Record, uid: int) -> None:
     """Give the node, if it is this interface's: another namespace's may have taken its name."""
     with Opened(_node(f"/dev/tap{record.number}")) as fd:
-        if os.fstat(fd).st_rdev != _device(record):
+        seen = os.fstat(fd)
+        if seen.st_rdev != _device(record):
             raise InitError(f"{record.name}: its node is another's", os.EX_UNAVAILABLE)
-        if os.fstat(fd).st_uid not in (0, uid):
+        if seen.st_uid not in (0, uid):
             raise InitError(f"{record.name}: its node is not root's", os.EX_UNAVAILABLE)
         os.chown(f"/proc/self/fd/{fd}", uid, -1)
 
 
 def _device(record: Record) -> int:
     """The device number that the kernel gave to this interface's node."""
-    at = f"/sys/class/net/{record.name}/tap{record.number}/dev"
-    with open(at, encoding="ascii") as told:
+    with open(f"/sys/class/net/{record.name}/tap{record.number}/dev", encoding="ascii") as told:
         major, minor = told.read().split(":")
     return os.makedev(int(major), int(minor))
 
@@ -145,11 +131,8 @@ def _node(path: str) -> int:
     Raises:
         InitError: it did not come in time (69), or is not what it should be.
     """
-    try:
+    if os.path.lexists(path):
         return nodes.pin(path)
-    except InitError as error:
-        if error.status != os.EX_UNAVAILABLE:
-            raise
     with Opened(_watched(os.path.dirname(path))) as events:
         end = time.monotonic() + PATIENCE_S
         while not os.path.lexists(path):

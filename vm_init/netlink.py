@@ -12,17 +12,14 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import PathFinder
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 from vm_init import rtnetlink as rt
 from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 # linux/if_link.h, each IFLA_
 ADDRESS, IFNAME, MTU, LINK, MASTER, LINKINFO = 1, 3, 4, 5, 10, 18
@@ -34,6 +31,9 @@ PORT = {"bpdu-guard": (5, b"\1"), "isolated": (33, b"\1"), "no-learning": (8, b"
 BRIDGE_MODE = 4  # MACVLAN_MODE_BRIDGE
 NO_ADDRESS, NO_STATISTICS = b"\1", b"\10\0\0\0"  # IN6_ADDR_GEN_MODE_NONE, RTEXT_FILTER_SKIP_STATS
 IFF_UP, IFF_LOOPBACK = 0x1, 0x8
+
+
+Change = dict[str, Any]
 
 
 class Link(NamedTuple):
@@ -95,33 +95,21 @@ def links() -> list[Link]:
     return list(map(_link, rt.told(rt.message(rt.GETLINK, rt.DUMP, 0, _LEAN))))
 
 
-class Change(TypedDict, total=False):
-    """What to change of an interface; what is not given stays.
-
-    Attributes:
-        alias: its tag.
-        mac: its Ethernet address.
-        mtu: in bytes.
-        master: the number of a bridge to join.
-        group: the number of a group of interfaces.
-        quiet: that it makes no IPv6 address of its own (addrgenmode none).
-        port: words of `PORT` that are to be true of a bridge's port.
-        up: that it is switched on; in one change the kernel does this after `port` and before
-            `quiet`.
-    """
-
-    alias: str
-    mac: str
-    mtu: int
-    master: int
-    group: int
-    quiet: Literal[True]
-    port: str
-    up: Literal[True]
-
-
 def change(*changes: tuple[int, Change]) -> None:
-    """Change interfaces, each named by its index, one after the other.
+    """Change interfaces, each named by its index, one after the other; what is not given stays.
+
+    Args:
+        changes: of each interface its index, and any of
+
+            alias: its tag.
+            mac: its Ethernet address.
+            mtu: in bytes.
+            master: the number of a bridge to join.
+            group: the number of a group of interfaces.
+            quiet: that it makes no IPv6 address of its own (addrgenmode none).
+            port: words of `PORT` that are to be true of a bridge's port.
+            up: that it is switched on; in one change the kernel does this after `port` and before
+                `quiet`.
 
     Raises:
         OSError: the kernel refused one of them; its index is `filename`. The others were done.

@@ -16,14 +16,11 @@ import re
 import stat
 import struct
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from vm_init.opened import Opened
 from vm_init.record import Record
-from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from vm_init.verdict import Caller, Granted
+from vm_init.trusted import Opened
+from vm_init.verdict import Caller, Granted, InitError
 
 FORMER = re.compile(r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,9}):([0-7]{1,4})")
 PART = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:-]{1,64}")
@@ -67,7 +64,6 @@ def intend(
     Raises:
         InitError: it is no character device, or not root's to give.
     """
-    del vm, together
     name = granted.request[0]
     seen = look(name, host)
     if seen.st_uid:

@@ -3,36 +3,32 @@
 Every endpoint of the IOMMU group is judged, for whoever has one of them can reach the others. The
 device's files are opened below its folder, which is looked up once. A record has the group in
 `number`, the uid in `target`, and in `former` the driver (`-` for none) and, where the group's node
-was there before, its `uid:gid:mode`. `vm_init.pci_use` says whether the host needs a device.
+was there before, its `uid:gid:mode`. What the host itself uses no policy may take from it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING
+import re
+import stat
+from collections.abc import Collection, Iterator
 
-from vm_init import nodes, pci_use, sysfs
-from vm_init.opened import Opened
+from vm_init import nodes, sysfs
 from vm_init.record import Record
 from vm_init.sysfs import REAL, Host
-from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from vm_init.verdict import Caller, Granted
-
+from vm_init.trusted import Opened, text
+from vm_init.verdict import Caller, Granted, InitError
 
 VFIO = "vfio-pci"
-BRIDGE = "0x06"
+BRIDGE, ETHERNET = "0x06", "0x0200"
+UP = 1  # IFF_UP
+PATH_OF_DISK = re.compile(r"(nvme\d+)c\d+(n\d+.*)")  # one way of several to an NVMe disk
+ALONE = os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def intend(
-    granted: Granted,
-    caller: Caller,
-    vm: str,
-    together: Collection[str] = (),
-    host: Host = REAL,
+    granted: Granted, caller: Caller, vm: str, together: Collection[str] = (), host: Host = REAL
 ) -> Record:
     """A record of the device as it is now.
 
@@ -46,7 +42,6 @@ def intend(
     Raises:
         InitError: it is another device than pinned, used by the host, or not alone in its group.
     """
-    del vm
     address = granted.request[0]
     with sysfs.device(address, host) as fd:
         found = f"{_text(fd, 'vendor')[2:]}:{_text(fd, 'device')[2:]}"
@@ -54,8 +49,8 @@ def intend(
             raise InitError(f"{address}: is {found}, and the policy names {granted.pinned or '-'}")
         group = _group(fd, address)
         driver = sysfs.link(fd, "driver")
-        if driver != VFIO:
-            _judge_free(fd, address, host)
+        if driver != VFIO and (why := _use(fd, address, host)):
+            raise InitError(f"{address}: the host needs it: {why}")
         _judge_group(fd, address, {address, *together})
     if not os.path.isdir(f"{host.sys}/bus/pci/drivers/{VFIO}"):
         raise InitError(f"{address}: the host has no {VFIO}: modprobe {VFIO}", os.EX_UNAVAILABLE)
@@ -105,21 +100,11 @@ def undo(record: Record, host: Host = REAL) -> str:
         return f"{record.name}: {error}"
 
 
-def _judge_free(fd: int, address: str, host: Host) -> None:
-    used = pci_use.why(fd, address, host.sys, host.mounts, host.swaps)
-    if _text(fd, "driver_override") not in ("", "(null)"):
-        used = "somebody else has set its driver_override"
-    if used:
-        raise InitError(f"{address}: the host needs it: {used}")
-
-
 def _judge_group(fd: int, address: str, granted: set[str]) -> None:
     """Refuse when an endpoint of the group is not granted; bridges stay the host's."""
-    others: list[str] = []
-    for member in sorted(set(os.listdir(sysfs.within(fd, "iommu_group/devices"))) - granted):
-        at = sysfs.within(fd, f"iommu_group/devices/{member}/class")
-        if not sysfs.text(at).startswith(BRIDGE):
-            others.append(member)
+    members = "iommu_group/devices"
+    others = sorted(set(os.listdir(sysfs.within(fd, members))) - granted)
+    others = [it for it in others if not _text(fd, f"{members}/{it}/class").startswith(BRIDGE)]
     if others:
         raise InitError(f"{address}: shares its IOMMU group with {', '.join(others)}")
 
@@ -186,7 +171,7 @@ def _node(group: int) -> str:
 
 
 def _text(fd: int, name: str) -> str:
-    return sysfs.text(sysfs.within(fd, name))
+    return text(sysfs.within(fd, name))
 
 
 def _group(fd: int, address: str) -> int:
@@ -194,3 +179,71 @@ def _group(fd: int, address: str) -> int:
     if not group.isdecimal() or "noiommu" in _text(fd, "iommu_group/name"):
         raise InitError(f"{address}: no IOMMU keeps it apart from the host's memory")
     return int(group)
+
+
+def _use(fd: int, address: str, host: Host) -> str:
+    """What the host needs the device for, in a few words; empty when it does not."""
+    if _text(fd, "driver_override") not in ("", "(null)"):
+        return "somebody else has set its driver_override"
+    if _text(fd, "boot_vga") == "1":
+        return "the firmware's display"
+    if _text(fd, "sriov_numvfs") not in ("", "0"):
+        return "it has virtual functions"
+    if any(_children(address, f"{host.sys}/class/graphics")):
+        return "a console on its framebuffer"
+    active = text(f"{host.sys}/class/tty/console/active").split()
+    if any(tty in active for tty in _children(address, f"{host.sys}/class/tty")):
+        return "the console"
+    return _network(fd, address, host.sys) or _storage(address, host)
+
+
+def _children(address: str, folder: str) -> Iterator[str]:
+    """The members of a class of sysfs that hang on a device."""
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        at = f"{folder}/{name}"
+        if os.path.islink(at) and address in os.readlink(at).split("/"):
+            yield name
+
+
+def _network(fd: int, address: str, sys: str) -> str:
+    interfaces = list(_children(address, f"{sys}/class/net"))
+    for name in interfaces:
+        at = f"{sys}/class/net/{name}"
+        if int(text(f"{at}/flags") or "1", 16) & UP:
+            return f"{name} is up"
+        if any(entry == "master" or entry.startswith("upper_") for entry in os.listdir(at)):
+            return f"{name} is part of another interface"
+    bound = sysfs.link(fd, "driver")
+    if bound and not interfaces and _text(fd, "class").startswith(ETHERNET):
+        return "its interface is in another network namespace"
+    return ""
+
+
+def _storage(address: str, host: Host) -> str:
+    used = {line.split(" ", 1)[0] for line in sysfs.table(host.swaps)}
+    for line in sysfs.table(host.mounts):
+        before, _, after = line.partition(" - ")
+        used |= {before.split(" ")[2], after.split(" ")[1]} if after else set()
+    for name in _children(address, f"{host.sys}/class/block"):
+        disk = PATH_OF_DISK.sub(r"\1\2", name)
+        at = f"{host.sys}/class/block/{disk}"
+        if used & {f"/dev/{disk}", text(f"{at}/dev")}:
+            return f"{disk} is mounted or swapped on"
+        if (os.path.isdir(f"{at}/holders") and os.listdir(f"{at}/holders")) or _is_claimed(at):
+            return f"{disk} is part of another disk or filesystem"
+    return ""
+
+
+def _is_claimed(at: str) -> bool:
+    """Whether an exclusive open is refused: a ZFS or btrfs member has no other sign.
+
+    Opening a block device to read wakes nothing but the disk.
+    """
+    try:
+        fd = os.open(f"/dev/{os.path.basename(at)}", ALONE)
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOMEDIUM, errno.ENXIO)
+    seen = os.fstat(fd)
+    os.close(fd)
+    named = f"{os.major(seen.st_rdev)}:{os.minor(seen.st_rdev)}"
+    return not stat.S_ISBLK(seen.st_mode) or named != text(f"{at}/dev")

@@ -10,20 +10,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from vm_init import trusted
-from vm_init.request import Macvtap, Node, Pci, RequestError, Tap, Vm, parse, render
+from vm_init.request import Macvtap, Node, Pci, Request, RequestError, Tap, Vm, parse, render
 from vm_init.rules import DEFAULTS, NOBODY, Network, Policy, Rule, read
-from vm_init.verdict import Granted, Refused
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from vm_init.request import Request
-    from vm_init.verdict import Caller
-
+from vm_init.verdict import Caller, Granted, Refused, plain
 
 _BSD = sys.platform.startswith("freebsd")
 FILE = "/usr/local/etc/vmman/policy.toml" if _BSD else "/etc/vmman/policy.toml"
@@ -64,7 +57,11 @@ def load(path: str = FILE) -> Policy:
 
 
 def judge_all(
-    caller: Caller, requests: tuple[Request, ...], policy: Policy, held: Collection[str] = ()
+    caller: Caller,
+    requests: tuple[Request, ...],
+    policy: Policy,
+    held: Collection[str] = (),
+    others: Collection[str] = (),
 ) -> tuple[Granted | Refused, ...]:
     """A verdict for each request of a frame.
 
@@ -73,10 +70,17 @@ def judge_all(
         requests: what for.
         policy: what the admin says.
         held: the interfaces that the caller has already, those of this VM among them.
+        others: what other users and VMs have.
     """
     names = {request.name for request in requests if isinstance(request, Tap | Macvtap)}
     total = len(names.union(held))
-    return tuple(judge(caller, request, policy, total) for request in requests)
+    verdicts = (judge(caller, request, policy, total) for request in requests)
+    return tuple(_unless_taken(one, others) for one in verdicts)
+
+
+def _unless_taken(one: Granted | Refused, others: Collection[str]) -> Granted | Refused:
+    taken = isinstance(one, Granted) and one.request[0] in others
+    return Refused(one.request, "is another user's, or another VM's") if taken else one
 
 
 def judge(caller: Caller, request: Request, policy: Policy, total: int = 1) -> Granted | Refused:
@@ -97,16 +101,12 @@ def judge(caller: Caller, request: Request, policy: Policy, total: int = 1) -> G
 def public(refused: Refused, caller: Caller) -> str:
     """What the caller is told: the same whatever exists here and whatever the policy says."""
     asked = _asked(refused.request) or "that"
-    return f"{_plain(caller.name)} may not have {asked}: ask the administrator about {FILE}"
+    return f"{plain(caller.name)} may not have {asked}: ask the administrator about {FILE}"
 
 
 def _refused(caller: Caller, request: Request, why: str) -> Refused:
     asked = _asked(request) or "what was asked"
-    return Refused(request, f"{_plain(caller.name)} (uid {caller.uid}) may not have {asked}: {why}")
-
-
-def _plain(text: str) -> str:
-    return ascii(text)[1:-1]
+    return Refused(request, f"{plain(caller.name)} (uid {caller.uid}) may not have {asked}: {why}")
 
 
 def _asked(request: Request) -> str:
@@ -129,7 +129,7 @@ def _impossible(caller: Caller, request: Request) -> str:
 
 def _would(caller: Caller, policy: Policy, lacking: Iterator[str]) -> str:
     start = "has no grant for this user" if policy.found else "is not there"
-    rule = " ".join(["[[grant]]", f'who = ["{_plain(caller.name)}"]', *lacking])
+    rule = " ".join(["[[grant]]", f'who = ["{plain(caller.name)}"]', *lacking])
     return f"{policy.path} {start}; this would allow it: {rule}"
 
 
@@ -162,15 +162,13 @@ def _demands(request: Request) -> tuple[tuple[str, str], ...]:
 
 def _place(request: Request, policy: Policy) -> tuple[str, str]:
     """The bridge or interface that a request would be joined to, with the key that names it."""
-    match request:
-        case Tap(bridge=bridge, network=network):
-            found = policy.networks.get(network, Network()).bridge if network else bridge
-            return "bridges", found if found != "-" else ""
-        case Macvtap(parent=parent, network=network):
-            place = policy.networks.get(network, Network()).interface if network else parent
-            return "host-interfaces", place
-        case _:
-            return "", ""
+    if not isinstance(request, Tap | Macvtap):
+        return "", ""
+    network = policy.networks.get(request.network, Network())
+    if isinstance(request, Macvtap):
+        return "host-interfaces", network.interface if request.network else request.parent
+    place = network.bridge if request.network else request.bridge
+    return "bridges", place if place != "-" else ""
 
 
 def _facets(request: Request, policy: Policy) -> set[tuple[str, str]]:

@@ -98,16 +98,8 @@ class Vm(NamedTuple):
 
 Request = Tap | Macvtap | Pci | Node | Vm
 
-_FORMS = {
-    "{name}": NAME,
-    "{bridge}": f"{NAME}|-",
-    "{network}": NETWORK,
-    "{parent}": NAME,
-    "{mac}": MAC,
-    "{address}": ADDRESS,
-    "{path}": PATH,
-    "{vm}": VM,
-}
+_OF_LINKS = {"{name}": NAME, "{bridge}": f"{NAME}|-", "{network}": NETWORK, "{parent}": NAME}
+_FORMS = _OF_LINKS | {"{mac}": MAC, "{address}": ADDRESS, "{path}": PATH, "{vm}": VM}
 _GRAMMAR: tuple[tuple[str, type[Request]], ...] = (
     ("tap {name} network {network}", Tap),
     ("tap {name} bridge {bridge}", Tap),

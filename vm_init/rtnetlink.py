@@ -6,11 +6,8 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from struct import Struct
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # linux/netlink.h, linux/rtnetlink.h
 NLMSG_ERROR, NLMSG_DONE = 2, 3

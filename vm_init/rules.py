@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple, TypeGuard
 
 from vm_init.request import ADDRESS, NAME, NETWORK
 from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-
 
 # What vm_spec makes for a card without name and address.
 DEFAULTS = {"interfaces": ("vm" + 8 * "[0-9a-f]",), "macs": ("52:*",)}
@@ -46,12 +43,8 @@ _DENIED: _Forms = _GRANTED | {
 }
 
 
-# Keys of [bridges.NAME]: the word of a port that they bring, and the value that does.
-_FLAGS = {
-    "bpdu-guard": ("bpdu-guard", True),
-    "isolated": ("isolated", True),
-    "learning": ("no-learning", False),
-}
+# Keys of [bridges.NAME], and the value of each that brings a word of a port: KEY or no-KEY.
+_FLAGS = {"bpdu-guard": True, "isolated": True, "learning": False}
 
 
 class Network(NamedTuple):
@@ -166,7 +159,8 @@ def _ports(given: object, faults: list[str]) -> Iterator[tuple[str, str]]:
     for where, name, table in _tables("bridges", given, _FLAGS, faults):
         odd = [key for key in table if type(table[key]) is not bool]
         faults += [f"{where}.{key!a}: must be true or false" for key in odd]
-        yield name, " ".join(word for key, (word, on) in _FLAGS.items() if table.get(key) is on)
+        words = {key: key if on else f"no-{key}" for key, on in _FLAGS.items()}
+        yield name, " ".join(words[key] for key, on in _FLAGS.items() if table.get(key) is on)
 
 
 def _one_of(given: object) -> str:
@@ -179,40 +173,31 @@ def _rules(
     if not _is_list(given) or not all(map(_is_table, given)):
         faults.append(f"{kind}: must be tables, [[{kind}]]")
         return
-    for number, table in enumerate(given, 1):
-        if _is_table(table):
-            make = _grant if kind == "grant" else _deny
-            rule = make(f"{kind} {number}", table, faults)
-            unknown = [name for name in rule.lists.get("networks", ()) if name not in networks]
-            faults += [f"{rule.title}.networks: there is no [networks.{name}]" for name in unknown]
-            if not rule.lists.get("who"):
-                faults.append(f"{rule.title}.who: must say who: {_GRANTED['who'][1]}")
-            yield rule
+    for number, table in enumerate(filter(_is_table, given), 1):
+        rule = _rule(kind, f"{kind} {number}", table, faults)
+        unknown = [name for name in rule.lists.get("networks", ()) if name not in networks]
+        faults += [f"{rule.title}.networks: there is no [networks.{name}]" for name in unknown]
+        if not rule.lists.get("who"):
+            faults.append(f"{rule.title}.who: must say who: {_GRANTED['who'][1]}")
+        yield rule
 
 
-def _grant(title: str, table: dict[str, object], faults: list[str]) -> Rule:
-    faults += _unknown(f"{title}.", table, (*_GRANTED, "most-interfaces", "unbridged"))
-    lists = DEFAULTS | dict(_lists(title, table, _GRANTED, faults))
-    most = table.get("most-interfaces", _INTERFACES)
+def _rule(kind: str, title: str, table: dict[str, object], faults: list[str]) -> Rule:
+    """A deny that names nothing denies everything, so that one that seems to must not be there."""
+    is_deny = kind == "deny"
+    forms = _DENIED if is_deny else _GRANTED
+    scalars = ("unbridged",) if is_deny else ("most-interfaces", "unbridged")
+    faults += _unknown(f"{title}.", table, (*forms, *scalars))
+    if is_deny:
+        faults += [f"{title}.{key}: denies nothing" for key in table if table[key] in ([], False)]
+    lists = dict(_lists(title, table, forms, faults))
+    most, unbridged = table.get("most-interfaces", _INTERFACES), table.get("unbridged", False)
     if type(most) is not int or not 0 <= most <= 1000:
         faults.append(f"{title}.most-interfaces: must be a whole number from 0 to 1000")
         most = 0
-    return Rule(title, lists, most, _said(title, table, faults))
-
-
-def _deny(title: str, table: dict[str, object], faults: list[str]) -> Rule:
-    """A deny that names nothing denies everything, so that one that seems to must not be there."""
-    faults += _unknown(f"{title}.", table, (*_DENIED, "unbridged"))
-    faults += [f"{title}.{key}: denies nothing" for key in table if table[key] in ([], False)]
-    lists = dict(_lists(title, table, _DENIED, faults))
-    return Rule(title, lists, unbridged=_said(title, table, faults))
-
-
-def _said(title: str, table: dict[str, object], faults: list[str]) -> bool:
-    said = table.get("unbridged", False)
-    if type(said) is not bool:
+    if type(unbridged) is not bool:
         faults.append(f"{title}.unbridged: must be true or false")
-    return said is True
+    return Rule(title, lists if is_deny else DEFAULTS | lists, most, unbridged is True)
 
 
 def _lists(
@@ -221,11 +206,9 @@ def _lists(
     for key, given in table.items():
         if key in forms:
             form, example = forms[key]
-            texts = given if _is_list(given) else []
-            fit = tuple(
-                text for text in texts if isinstance(text, str) and re.fullmatch(form, text)
-            )
-            if not _is_list(given) or len(fit) < len(texts):
+            said = given if _is_list(given) else [None]
+            fit = tuple(text for text in said if isinstance(text, str) and re.fullmatch(form, text))
+            if len(fit) < len(said):
                 faults.append(f"{title}.{key}: must be a list, each of it {example}")
             yield key, fit
 

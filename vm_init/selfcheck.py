@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from itertools import chain
 
 from vm_init.trusted import unsafe
 from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 LIB = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ETC = "/usr/local/etc" if sys.platform.startswith("freebsd") else "/etc"
@@ -23,8 +19,7 @@ def check() -> None:
     Raises:
         InitError: status 78, with a line for each that is not.
     """
-    found = faults()
-    if found:
+    if found := faults():
         raise InitError("\n".join(found), os.EX_CONFIG)
 
 
@@ -36,20 +31,11 @@ def faults(lib: str = LIB, etc: str = ETC) -> list[str]:
         *filter(os.path.exists, sys.path),
         f"{prefix}/libexec/vmman/vm-init",
         f"{etc}/vmman/policy.toml",
-        *_below(lib),
+        lib,
+        *(os.path.join(at, name) for at, *names in os.walk(lib) for name in chain(*names)),
     ]
     optional = [f"{etc}/sudoers.d/vmman"]  # or doas
     wanted = [*needed, *filter(os.path.lexists, optional)]
-    return [*_flags(), *filter(None, map(unsafe, dict.fromkeys(wanted)))]
-
-
-def _flags() -> list[str]:
     strict = sys.flags.isolated and sys.flags.no_site
-    return [] if strict else ["python was started without -IS: it trusts its environment"]
-
-
-def _below(folder: str) -> Iterator[str]:
-    """A folder, and everything in it."""
-    yield folder
-    for at, folders, files in os.walk(folder):
-        yield from (os.path.join(at, name) for name in (*folders, *files))
+    flags = [] if strict else ["python was started without -IS: it trusts its environment"]
+    return [*flags, *filter(None, map(unsafe, dict.fromkeys(wanted)))]

@@ -10,13 +10,10 @@ import os
 import resource
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from contextlib import suppress
 
 from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
 
 KEPT = ("SUDO_UID", "SUDO_GID", "SUDO_USER", "DOAS_USER", "VMCONF_DIR")
 CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -75,10 +72,8 @@ def start() -> dict[str, str]:
         prctl(PR_SET_DUMPABLE, 0)
         _leave_cgroups()
         _in_the_hosts_network()
-    try:
+    with suppress(PermissionError):  # it leads its group, as under sudo's use_pty
         os.setsid()
-    except PermissionError:
-        pass  # it leads its group, as under sudo's use_pty
     return kept
 
 
@@ -107,21 +102,13 @@ def _limits() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for name, (wanted, least) in LIMITS.items():
         which: int = getattr(resource, name)
-        _raise(which, wanted)
+        for limit in (resource.getrlimit(which)[1], wanted):
+            with suppress(OSError, ValueError):  # hard limits need CAP_SYS_RESOURCE
+                resource.setrlimit(which, (limit, limit))
         allowed = resource.getrlimit(which)[0]
         if allowed != NO_LIMIT and allowed < least:
             problem = f"{name} is {allowed} and cannot be raised to {least}; see ulimit"
             raise InitError(problem, LACKS)
-
-
-def _raise(which: int, wanted: int) -> None:
-    hard = resource.getrlimit(which)[1]
-    for limit in ((wanted, wanted), (hard, hard)):
-        try:
-            return resource.setrlimit(which, limit)
-        except (OSError, ValueError):  # hard limits need CAP_SYS_RESOURCE
-            continue
-    return None
 
 
 def _leave_cgroups() -> None:
@@ -138,15 +125,9 @@ def _leave_cgroups() -> None:
     for controllers, path in places:
         if path != "/" and controllers in {"", "freezer"}:
             for root in (f"/{controllers}",) if controllers else ("", "/unified"):
-                _enter(f"{CGROUPS}{root}/cgroup.procs")
-
-
-def _enter(cgroup: str) -> None:
-    try:
-        with open(cgroup, "r+b", buffering=0) as moved:
-            moved.write(b"0")
-    except OSError:
-        pass  # not there; or a container's own root, which may refuse processes
+                # It may not be there; a container's own root may refuse processes.
+                with suppress(OSError), open(f"{CGROUPS}{root}/cgroup.procs", "r+b", 0) as moved:
+                    moved.write(b"0")
 
 
 def _in_the_hosts_network() -> None:

@@ -11,15 +11,14 @@ import re
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
 
 from vm_init import nodes
-from vm_init.opened import Opened
 from vm_init.request import ADDRESS
+from vm_init.trusted import Opened
 from vm_init.verdict import InitError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SYSFS_MAGIC = 0x62656572
 NETLINK_KOBJECT_UEVENT = 15
@@ -98,15 +97,6 @@ def within(fd: int, name: str) -> str:
     return f"/proc/self/fd/{fd}/{name}"
 
 
-def text(path: str) -> str:
-    """A file of sysfs, which may be absent."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(4096).strip()
-    except OSError:
-        return ""
-
-
 def table(path: str) -> list[str]:
     """The lines of one of the kernel's tables, whole."""
     with open(path, encoding="utf-8", errors="replace") as lines:
@@ -142,8 +132,6 @@ def comes(fd: int, driver: str, events: socket.socket, host: Host) -> bool:
             return False
         # Events are lost outside of the first network namespace: look again all the same.
         if select.select([events], [], [], min(left, 0.1))[0]:
-            try:
+            with suppress(OSError):  # more events than the socket has room for
                 events.recv(8192)
-            except OSError:
-                pass  # more events than the socket has room for
     return True

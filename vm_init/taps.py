@@ -13,21 +13,17 @@ import fcntl
 import os
 import socket
 import struct
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from vm_init import netlink
+from vm_init.netlink import Change, Link
 from vm_init.record import Record, alias
-from vm_init.verdict import InitError
+from vm_init.trusted import text
+from vm_init.verdict import Caller, Granted, InitError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from vm_init.netlink import Change, Link
-    from vm_init.verdict import Caller, Granted
-
-    Links = dict[str | int, Link]
+Links = dict[str | int, Link]
 
 
 TUN = "/dev/net/tun"
@@ -44,7 +40,6 @@ def intend(granted: Granted, caller: Caller, vm: str, together: object = ()) -> 
     Raises:
         InitError: an interface has this name, or what is to be joined is no bridge.
     """
-    del together
     name = granted.request[0]
     free(name)
     if granted.target and not os.path.isdir(f"/sys/class/net/{granted.target}/bridge"):
@@ -110,20 +105,15 @@ def remove(records: Sequence[Record], *, force: bool = False) -> list[str]:
     """
     try:
         links = netlink.links()
-        known: Links = {}
-        for link in links:
-            known |= {link.name: link, link.number: link}
+        known: Links = {key: link for link in links for key in (link.name, link.number)}
         mine = [_mine(record, known.get) for record in records]
         kept = [link is not None and link.carrier and not force for link in mine]
-        netlink.delete_all(
-            [link for link, stays in zip(mine, kept, strict=True) if link and not stays], links
-        )
+        gone = [link for link, stays in zip(mine, kept, strict=True) if link and not stays]
+        netlink.delete_all(gone, links)
     except OSError as error:
         return [f"{record.name}: {error.strerror or error}" for record in records]
-    return [
-        f"{record.name}: in use" if stays else ""
-        for record, stays in zip(records, kept, strict=True)
-    ]
+    both = zip(records, kept, strict=True)
+    return [f"{record.name}: in use" if stays else "" for record, stays in both]
 
 
 def warning(bridge: str) -> str:
@@ -132,17 +122,10 @@ def warning(bridge: str) -> str:
     A bridge's address follows its ports' until somebody sets it. The tap's own is the highest that
     there can be, but its owner may lower it.
     """
-    try:
-        with open(f"/sys/class/net/{bridge}/addr_assign_type", encoding="ascii") as told:
-            pinned = told.read().strip() == NET_ADDR_SET
-    except OSError:
+    if text(f"/sys/class/net/{bridge}/addr_assign_type") in ("", NET_ADDR_SET):
         return ""
-    if pinned:
-        return ""
-    return (
-        f"{bridge}: its Ethernet address is not fixed, so that the owner of a tap can change it:"
-        f" ip link set dev {bridge} address ..."
-    )
+    problem = "its Ethernet address is not fixed, so that the owner of a tap can change it"
+    return f"{bridge}: {problem}: ip link set dev {bridge} address ..."
 
 
 def free(name: str) -> None:
@@ -151,11 +134,9 @@ def free(name: str) -> None:
     Raises:
         InitError: the text of any refusal; the reason is its note.
     """
-    try:
+    with suppress(OSError):  # there is none
         socket.if_nametoindex(name)
-    except OSError:
-        return
-    raise refusal(name, "there is an interface of this name")
+        raise refusal(name, "there is an interface of this name")
 
 
 def refusal(name: str, why: str) -> InitError:

@@ -11,7 +11,6 @@ import errno
 import os
 import stat
 
-from vm_init.opened import Opened
 from vm_init.verdict import InitError
 
 MOST_BYTES = 256 * 1024
@@ -21,6 +20,44 @@ _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", 
 # O_NONBLOCK: a FIFO in its place would hold us until somebody writes.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _LINK = {errno.ELOOP, errno.EMLINK, errno.ENOTDIR}  # FreeBSD's O_NOFOLLOW says EMLINK
+
+
+class Opened(int):
+    """An open descriptor; `with` gives it, and closes it in the end."""
+
+    def __enter__(self) -> int:
+        """The descriptor."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        os.close(self)
+
+
+def opened(name: str, flags: int, shown: str, folder: int | None = None) -> Opened:
+    """A file or folder below an open one; what is made is root's alone.
+
+    Raises:
+        InitError: status 78, about it as it is shown.
+        FileNotFoundError: it is not there.
+    """
+    try:
+        return Opened(os.open(name, flags, 0o600, dir_fd=folder))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in _LINK:
+            raise InitError(f"{shown} is a symbolic link, or not a folder", 78) from None
+        raise InitError(f"{shown} cannot be opened: {error.strerror}", 78) from None
+
+
+def text(path: str) -> str:
+    """What the kernel says in a file of sysfs, which may be absent."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(4096).strip()
+    except OSError:
+        return ""
 
 
 def read(path: str, owner: int = 0) -> bytes:
@@ -40,16 +77,16 @@ def read(path: str, owner: int = 0) -> bytes:
     try:
         for part in parts[:-1]:
             _demand(here, done, owner, "folder")
-            inner = _open(part, _FOLDER, here, done := os.path.join(done, part))
+            inner = opened(part, _FOLDER, done := os.path.join(done, part), here)
             os.close(here)
             here = inner
         _demand(here, done, owner, "folder")
-        opened = _open(parts[-1], _FILE, here, path)
+        file = opened(parts[-1], _FILE, path, here)
     finally:
         os.close(here)
-    with Opened(opened):
-        _demand(opened, path, owner, "file")
-        return _whole(opened, path)
+    with file as fd:
+        _demand(fd, path, owner, "file")
+        return _whole(fd, path)
 
 
 def _parts(path: str) -> list[str]:
@@ -59,30 +96,17 @@ def _parts(path: str) -> list[str]:
     return parts
 
 
-def _open(part: str, flags: int, folder: int, path: str) -> int:
-    try:
-        return os.open(part, flags, dir_fd=folder)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if error.errno in _LINK:
-            raise InitError(f"{path} is a symbolic link, or not a folder", 78) from None
-        raise InitError(f"{path} cannot be opened: {error.strerror}", 78) from None
-
-
-def _demand(opened: int, path: str, owner: int, kind: str) -> None:
-    status = os.fstat(opened)
-    right = stat.S_ISREG(status.st_mode) if kind == "file" else stat.S_ISDIR(status.st_mode)
-    if not right:
+def _demand(fd: int, path: str, owner: int, kind: str) -> None:
+    status, is_file = os.fstat(fd), kind == "file"
+    if not (stat.S_ISREG if is_file else stat.S_ISDIR)(status.st_mode):
         raise InitError(f"{path} is not a regular {kind}", 78)
-    owners = {owner} if kind == "file" else {0, owner}
-    if fault := _fault(status, owners):
+    if fault := _fault(status, {owner} if is_file else {0, owner}):
         raise InitError(f"{path} {fault}: only its owner may be able to write it", 78)
 
 
-def _whole(opened: int, path: str) -> bytes:
+def _whole(fd: int, path: str) -> bytes:
     try:
-        with open(opened, "rb", closefd=False) as file:
+        with open(fd, "rb", closefd=False) as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InitError(f"{path} cannot be read: {error.strerror}", 78) from None

@@ -1,11 +1,14 @@
-"""What is decided of a request, as values that cannot be mistaken for each other."""
+"""What is decided of a request, as values that cannot be mistaken for each other; and the log."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import syslog
+from contextlib import suppress
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from vm_init.request import Request
+from vm_init.request import Request
+
+_MOST = 512
 
 
 class Caller(NamedTuple):
@@ -73,3 +76,27 @@ class InitError(Exception):
 
 class DeniedError(InitError):
     """The policy, or what is here, does not allow it; the log has the reason already."""
+
+
+def plain(text: str) -> str:
+    """A text of others with everything but printable ASCII escaped."""
+    return ascii(text)[1:-1]
+
+
+def line(uid: int, act: str, thing: str, result: str) -> str:
+    """A line of the log: what is trusted first, the rest escaped.
+
+    Args:
+        uid: of whoever asked.
+        act: grant, refuse, release.
+        thing: what it was about; may hold what the caller wrote.
+        result: how it went; may hold what the caller wrote.
+    """
+    return f"uid={uid} act={act} thing={plain(thing)} result={plain(result)}"[:_MOST]
+
+
+def log(uid: int, act: str, thing: str, result: str) -> None:
+    """Logs an act or a refusal (syslog(3)); a log that cannot be written stops nothing."""
+    with suppress(OSError, ValueError):
+        syslog.openlog("vm-init", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+        syslog.syslog(syslog.LOG_NOTICE, line(uid, act, thing, result))

@@ -1,4 +1,4 @@
-"""What a description wants of root, read and told by whoever wrote it.
+"""What a description wants of root, and what would be given of it: told by whoever wrote it.
 
 Only the child that has given up root, or who never was root, imports this: it brings vm_spec.
 """
@@ -7,39 +7,25 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
+from vm_init import request as grammar
 from vm_init.ask import vm_name
-from vm_init.request import (
-    MOST_REQUESTS,
-    PATH,
-    Macvtap,
-    Node,
-    Pci,
-    Request,
-    RequestError,
-    Tap,
-    Vm,
-    parse,
-    render,
-)
+from vm_init.request import Macvtap, Node, Pci, Request, RequestError, Tap, Vm, parse, render
 from vm_init.start import IS_LINUX
-from vm_init.verdict import InitError
+from vm_init.verdict import Caller, InitError, Refused
 from vm_run.host import pci_address
 from vm_spec import library
-from vm_spec.devices import Passthru, VirtioInput
+from vm_spec.devices import Emulation, Passthru, VirtioInput
 from vm_spec.fault import Fault, VmError
+from vm_spec.machine import Description, Machine
 from vm_spec.network import Nic
 from vm_spec.targets import select
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from vm_spec.devices import Emulation
-    from vm_spec.machine import Description, Machine
-
-
 USAGE, WRONG, NO_PCI, REFUSED = 64, 65, 69, 77
+
+Find = Callable[[tuple[str, str]], str]
+Resolve = Callable[[str], str]
 
 
 def read(vm: str) -> tuple[Request, ...]:
@@ -67,11 +53,7 @@ def read(vm: str) -> tuple[Request, ...]:
         raise InitError(f"{vm}: wants something that root cannot be asked for", WRONG) from None
 
 
-def wanted(
-    description: Description,
-    find: Callable[[tuple[str, str]], str],
-    resolve: Callable[[str], str],
-) -> tuple[Request, ...]:
+def wanted(description: Description, find: Find, resolve: Resolve) -> tuple[Request, ...]:
     """What the base and all targets want, each once, in order of the description.
 
     All of it is asked for at once, so that to switch targets needs no root.
@@ -93,15 +75,13 @@ def wanted(
             if known != request:
                 problem = f"wants {request[0]} otherwise than another device of this description"
                 raise VmError(Fault(problem=problem, device=label, file=description.file))
-    if len(found) > MOST_REQUESTS:
-        problem = f"wants {len(found)} things of root; {MOST_REQUESTS} can be asked for"
+    if len(found) > grammar.MOST_REQUESTS:
+        problem = f"wants {len(found)} things of root; {grammar.MOST_REQUESTS} can be asked for"
         raise VmError(Fault(problem=problem, file=description.file))
     return tuple(found.values())
 
 
-def _machine(
-    machine: Machine, find: Callable[[tuple[str, str]], str], resolve: Callable[[str], str]
-) -> Iterator[tuple[str, Request]]:
+def _machine(machine: Machine, find: Find, resolve: Resolve) -> Iterator[tuple[str, Request]]:
     for number, com in machine.coms:
         if not com.startswith("/dev/nmdm"):
             yield from _node(com, f"com{number}", resolve)
@@ -126,7 +106,7 @@ def _nic(nic: Emulation) -> Iterator[Request]:
         yield Macvtap(name, str(nic.host_interface or ""), str(nic.mac), network)
 
 
-def _address(device: Passthru, label: str, find: Callable[[tuple[str, str]], str]) -> str:
+def _address(device: Passthru, label: str, find: Find) -> str:
     if device.src:
         return device.src.sysfs
     lookup = device.lookup
@@ -138,12 +118,35 @@ def _address(device: Passthru, label: str, find: Callable[[tuple[str, str]], str
     return found
 
 
-def _node(path: str, label: str, resolve: Callable[[str], str]) -> Iterator[tuple[str, Request]]:
+def _node(path: str, label: str, resolve: Resolve) -> Iterator[tuple[str, Request]]:
     """A device node; what is elsewhere than in /dev is nothing that root gives."""
     if not path.startswith("/dev/"):
         return
     real = resolve(path)
-    if not re.fullmatch(PATH, real, re.ASCII):
+    if not re.fullmatch(grammar.PATH, real, re.ASCII):
         problem = f"{path} is not a path of a device node that root can be asked for"
         raise VmError(Fault(problem=problem, device=label), status=REFUSED)
     yield label, Node(real)
+
+
+def plan(who: Caller, vm: str) -> list[str]:
+    """A line for each thing that a description asks for.
+
+    Raises:
+        InitError: the same lines, one of which is a refusal (77).
+    """
+    from vm_init import netlink, policy
+
+    rules, requests = policy.load(), read(vm)
+    links = netlink.links() if IS_LINUX else []  # by their tags: the ledger is root's alone
+    held = {link.name for link in links if link.alias.startswith(f"vmman:{who.uid}:")}
+    verdicts = policy.judge_all(who, requests, rules, held)
+    lines = [
+        f"refused  {one.why}"
+        if isinstance(one, Refused)
+        else f"granted  {' '.join(filter(None, one.request))}  ({one.line})"
+        for one in verdicts
+    ]
+    if any(isinstance(one, Refused) for one in verdicts):
+        raise InitError("\n".join(lines))
+    return lines

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_init import bsd, nodes
+from vm_init import freebsd, nodes
 from vm_init.policy import judge
 from vm_init.record import Record
 from vm_init.request import Pci, Request, Tap, Vm, parse, render
@@ -47,8 +47,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         path.write_text(FAKE.replace("BELOW", str(tmp_path)))
         path.chmod(0o755)
     (tmp_path / "pci").write_text(LINE)
-    monkeypatch.setattr(bsd.Host, "below", str(tmp_path))
-    monkeypatch.setattr(bsd.Host, "nodes", nodes.REAL._replace(dev=str(tmp_path / "dev")))
+    monkeypatch.setattr(freebsd.Host, "below", str(tmp_path))
+    monkeypatch.setattr(freebsd.Host, "nodes", nodes.REAL._replace(dev=str(tmp_path / "dev")))
 
     owners: dict[str, int] = {}
 
@@ -63,7 +63,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         return owners.get(f"/dev/vmm/{name}", 0) if there else None
 
     monkeypatch.setattr(nodes, "give", give)
-    monkeypatch.setattr(bsd, "_machine_owner", owner)
+    monkeypatch.setattr(freebsd, "_machine_owner", owner)
     yield tmp_path
 
 
@@ -73,7 +73,7 @@ def calls(host: Path) -> list[str]:
 
 def given(request: Request, **more: str) -> Record:
     granted = Granted(request, "policy.toml: grant 1", **more)
-    return bsd.act(bsd.intend(granted, ALICE, "web"), ALICE)
+    return freebsd.act(freebsd.intend(granted, ALICE, "web"), ALICE)
 
 
 def test_a_tap_is_made_tagged_joined_and_its_node_given(host: Path) -> None:
@@ -89,11 +89,11 @@ def test_a_tap_is_made_tagged_joined_and_its_node_given(host: Path) -> None:
         "ifconfig tap3 up",
         "chown 1001 /dev/tap3",
     ]
-    assert bsd.holds(record, ALICE)
-    assert bsd.undo(record) == ""
+    assert freebsd.holds(record, ALICE)
+    assert freebsd.undo(record) == ""
     assert calls(host)[-1] == "ifconfig tap3 destroy"
-    assert not bsd.holds(record, ALICE)
-    assert bsd.undo(record) == ""
+    assert not freebsd.holds(record, ALICE)
+    assert freebsd.undo(record) == ""
 
 
 def test_threat_38_a_tap_that_is_there_is_nobodys_to_have(host: Path) -> None:
@@ -106,16 +106,16 @@ def test_threat_38_a_tap_that_is_there_is_nobodys_to_have(host: Path) -> None:
 def test_threat_69_a_tap_of_another_tag_is_left_alone(host: Path) -> None:
     record = given(Tap("tap3", bridge="-"))
     (host / "tap3").write_text("\tdescription: somebody else's\n")
-    assert bsd.undo(record) == ""
+    assert freebsd.undo(record) == ""
     assert "ifconfig tap3 destroy" not in calls(host)
 
 
 def test_a_pci_device_goes_to_ppt_and_back(host: Path) -> None:
     record = given(Pci("0000:01:00.0"), pinned="10de:1b80")
     assert record.former == "em"
-    assert bsd.holds(record, ALICE)
+    assert freebsd.holds(record, ALICE)
     assert calls(host)[-2] == "devctl set driver -f pci0:1:0:0 ppt"
-    assert bsd.undo(record) == ""
+    assert freebsd.undo(record) == ""
     assert calls(host)[-1] == "devctl clear driver -f pci0:1:0:0"
 
 
@@ -129,10 +129,10 @@ def test_the_machine_itself_is_made_by_root_and_handed_over(host: Path) -> None:
     record = given(Vm("web"))
     assert "bhyvectl --create --vm=web" in calls(host)
     assert calls(host)[-1] == "chown 1001 /dev/vmm/web"
-    assert bsd.holds(record, ALICE)
-    assert bsd.undo(record) == ""
+    assert freebsd.holds(record, ALICE)
+    assert freebsd.undo(record) == ""
     assert calls(host)[-1] == "bhyvectl --destroy --vm=web"
-    assert not bsd.holds(record, ALICE)
+    assert not freebsd.holds(record, ALICE)
 
 
 def test_a_machine_is_asked_for_in_the_grammar_and_judged_by_its_name() -> None:

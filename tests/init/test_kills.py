@@ -116,7 +116,7 @@ def snapshot():
 
 def macvtap_nodes():
     "Of what the ledgers name, the nodes that are there."
-    records = [record for _, _, records in ledger.everything(ledger.ROOT) for record in records]
+    records = [record for book in ledger.everything(ledger.ROOT) for record in book.records]
     at = [f"/dev/tap{record.number}" for record in records if record.kind == "macvtap"]
     return [path for path in at if os.path.lexists(path)]
 

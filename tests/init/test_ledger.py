@@ -81,7 +81,9 @@ def test_what_is_intended_done_and_forgotten_is_read_again(root: str) -> None:
     assert again.records[0] == TAP._replace(number=9, done=True)
     assert again.job == "4711"
     again.forget(PCI, NODE, MACVTAP)
-    assert list(everything(root)) == [(1501, "web", (TAP._replace(number=9, done=True),))]
+    (book,) = everything(root)
+    assert (book.uid, book.vm) == (1501, "web")
+    assert book.records == (TAP._replace(number=9, done=True),)
     again.forget(TAP)
     assert os.listdir(root) == []
     assert list(everything(root)) == []
@@ -134,7 +136,7 @@ def test_a_leftover_of_a_kill_is_in_nobodys_way(root: str) -> None:
     with open(f"{root}/1501/.web.json", "w") as file:
         file.write("{")
     ledger = Ledger.open(root, 1501, "web")
-    assert [records for _, _, records in everything(root)] == [(TAP,)]
+    assert [book.records for book in everything(root)] == [(TAP,)]
     ledger.forget(TAP)
     assert os.listdir(root) == []
 
@@ -153,7 +155,7 @@ def test_threat_68_vms_are_told_apart_by_their_whole_name_and_user(root: str) ->
         Ledger.open(root, uid, vm).intend(TAP._replace(tag=alias(NONCE, uid, vm)))
     ledger = Ledger.open(root, 1501, "vm1")
     ledger.forget(*ledger.records)
-    left = {(uid, vm) for uid, vm, _ in everything(root)}
+    left = {(book.uid, book.vm) for book in everything(root)}
     assert left == {(1501, "vm10"), (1502, "vm1"), (15, "vm1")}
 
 

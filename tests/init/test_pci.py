@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vm_init import nodes, pci, pci_use, sysfs
+from vm_init import nodes, pci, sysfs
 from vm_init.record import Record
 from vm_init.request import Pci
 from vm_init.sysfs import Host
@@ -264,7 +264,7 @@ def test_threat_51_a_disk_that_the_kernel_holds_is_seen_without_any_table() -> N
     for number in disks:
         block = Path(f"/sys/dev/block/{number}")
         if block.exists() and os.geteuid() == 0 and (Path("/dev") / block.resolve().name).exists():
-            assert pci_use._is_claimed(str(block.resolve()))  # pyright: ignore[reportPrivateUsage]
+            assert pci._is_claimed(str(block.resolve()))  # pyright: ignore[reportPrivateUsage]
             return
     pytest.skip("no disk is mounted here, or this is not root")
 
