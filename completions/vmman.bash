@@ -42,7 +42,7 @@ _vmman() {
         operands='file...'
         ;;
     vm-run)
-        options='-h --help -c --config -t --target -o --version -d --dry-run --format --explain --debug --check --targets --schema --screenshot --no-reboot --reboot-count --reboot-on -f --force --recover --detach --autostart --names --fix --no-requirement-check --events -p -P --panic-on-failed-cleanup'
+        options='-h --help -c --config -t --target -o --version -d --dry-run --format --explain --debug --check --targets --schema --import --screenshot --no-reboot --reboot-count --reboot-on -f --force --recover --detach --autostart --names --fix --no-requirement-check --events -p -P --panic-on-failed-cleanup'
         valued='-c --config -t --target -o --format --screenshot --reboot-count --reboot-on --events -p -P'
         operands='name'
         ;;

@@ -56,6 +56,10 @@ EXPECTED = {
     "vm-run --detach --events web.events web": Seen(said="web runs in the background"),
     "vm-run --autostart --names": Seen(said="db web"),
     "vm-run my-vm -d --format bhyve-config -o hypervisor=bhyve": Seen(said="memory.size="),
+    "vm-run --import web.xml": Seen(said='path = "/images/web.qcow2"'),
+    "vm-run --import -- bhyve -c 2 -m 1G -s 0,hostbridge -s 3,virtio-blk,web.img web": Seen(
+        said='hypervisor = "bhyve"'
+    ),
     "uclcmd get -c -f x.conf | vm-run -c -": Seen(said="guest powered off"),
     "vm-list --json | jq -r '.vms[] | select(.state == \"running\").name'": Seen(
         said="my-vm\n", running=RUNS
@@ -114,11 +118,16 @@ def home(tmp_path: Path, guest: Path) -> Iterator[Path]:
         (tmp_path / "vm").mkdir(exist_ok=True)
         (tmp_path / "vm" / f"{name}.toml").write_text(f"{card}{more}{BODY}")
     (tmp_path / "web.toml").write_text(card)
+    (tmp_path / "web.xml").write_text(DOMAIN)
     yield tmp_path
     for name in ("my-vm", "web", "db"):
         Vm(tmp_path, name).close()
 
 
+DOMAIN = """<domain type="kvm"><name>web</name><memory unit="GiB">1</memory><vcpu>2</vcpu>
+<os><type>hvm</type></os><devices><disk type="file" device="disk"><driver name="qemu" type="qcow2"/>
+<source file="/images/web.qcow2"/><target dev="vda" bus="virtio"/></disk></devices></domain>
+"""
 BODY = """com1 = "socket"
 cmdline = "console=ttyS0 quiet vmman.do=poweroff"
 [qemu]

@@ -139,6 +139,10 @@ def _described(call: Call) -> Description:
 
 def _shown(call: Call) -> str | None:
     """What is shown instead of running something; None to run."""
+    if call.imports:
+        from vm_run.imports.asked import imported
+
+        return imported(call.name, call.extra)
     if not any((call.schema, call.targets, call.debug, call.explain, call.dry_run, call.check)):
         return None
     from vm_run import look

@@ -23,6 +23,7 @@ __all__ = ["Whole", "whole"]
 
 FIRMWARE = "/usr/local/share/uefi-firmware/"  # package edk2-bhyve
 PAGE = 4096
+MOST_CPUS = 65535  # a 16-bit number
 FLAGS = (
     ("generate_acpi", "-A", "acpi_tables", "true"),
     ("wire_guest_mem", "-S", "memory.wired", "true"),
@@ -96,7 +97,13 @@ def _missing(placed: Placed) -> Iterator[Fault]:
 
 
 def _impossible(machine: Machine) -> Iterator[Fault]:
-    """Values that bhyve refuses."""
+    """Values that bhyve refuses, or takes for something else."""
+    if machine.cpu.count > MOST_CPUS:
+        problem = f"bhyve has at most {MOST_CPUS} processors"
+        yield Fault(problem=problem, hint="cpu = 4", path=("cpu",))
+    if "=" in (machine.varfile or ""):
+        problem = "bhyve takes a name with = in it for an option, and the variables would be lost"
+        yield Fault(problem=problem, hint="rename the file", path=("varfile",))
     if machine.mem.bytes < 1 << 20 or machine.mem.bytes % PAGE:
         yield Fault(
             problem=f"{machine.mem} is not at least 1M in steps of 4K, as bhyve needs it",

@@ -26,6 +26,7 @@ examples:
   vm-run web --screenshot a.png   what the screen of a running machine shows
   vm-run -c web.toml -o mem=4G    another file, with one key changed
   uclcmd get -c -f x.conf | vm-run -c -
+  vm-run --import web.xml         print what another tool's file is in our language
 
 exit status: 0 orderly end, 3 guest crashed, 4 hypervisor failed, 64 wrong command line,
 65 wrong description, 66 no such VM, 69 the host lacks something, 70 our bug, 75 busy, 77 refused
@@ -105,6 +106,10 @@ def _look(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPriv
         "--schema", action="store_true", help="print the JSON Schema of descriptions"
     )
     group.add_argument(
+        "--import", dest="imports", action="store_true",
+        help="print the description of another tool's FILE, or of `-- bhyve ARGS...`",
+    )  # fmt: skip
+    group.add_argument(
         "--screenshot", metavar="FILE",
         help="write what the screen of a running VM shows to a PNG file; - is standard output",
     )  # fmt: skip
@@ -155,6 +160,7 @@ class Call(argparse.Namespace):
     check: bool
     targets: bool
     schema: bool
+    imports: bool
     screenshot: str | None
     no_reboot: bool
     reboot_count: int | None
@@ -181,8 +187,11 @@ def parse(argv: list[str]) -> Call:
     if call.extra:
         _mistake(f"unexpected argument: {call.extra[0]}")
     call.extra = extra
-    if not (call.name or call.config or call.schema or call.autostart or is_of_host(call)):
+    for_all = call.schema or call.imports or call.autostart or is_of_host(call)
+    if not (call.name or call.config or for_all):
         _mistake("the name of a VM is missing")
+    if call.imports and (call.config or bool(call.name) == bool(call.extra)):
+        _mistake("--import wants a FILE, or -- and the words of a command line of bhyve")
     if call.format and not call.dry_run:
         _mistake("--format is for --dry-run")
     _autostart_stands_alone(call)

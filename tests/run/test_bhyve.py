@@ -156,6 +156,14 @@ def test_memory_is_told_in_kibibytes(memory: int, shown: str) -> None:
     assert words[words.index("-m") + 1] == shown
 
 
+def test_more_processors_than_bhyve_can_count_are_refused() -> None:
+    assert "at most 65535" in fault(placed(cpu=Cpu(sockets=128, cores=512)))
+
+
+def test_variables_whose_name_bhyve_would_take_for_an_option_are_refused() -> None:
+    assert "would be lost" in fault(placed(bootrom=FilePath("a.fd"), varfile=FilePath("a=b.fd")))
+
+
 @pytest.mark.parametrize("memory", [1, 512 << 10, (1 << 20) + 1, (1 << 20) + 1024])
 def test_memory_that_bhyve_cannot_set_up_is_refused(memory: int) -> None:
     assert "is not at least 1M in steps of 4K" in fault(placed(mem=Size(bytes=memory)))

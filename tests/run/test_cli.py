@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
 from tests.run.home import Home
 from vm_run import cli
+from vm_run.__main__ import main
 from vm_run.options import Options
 from vm_run.reboot import Policy
+from vm_spec import Context, loads
 from vm_spec.fault import VmError
 from vm_spec.machine import Outcome
 
@@ -169,3 +172,36 @@ def test_a_key_that_cannot_be_laid_over_is_told_and_nothing_starts(home: Home, o
     assert said.status in (64, 65)
     assert "Traceback" not in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--import"], ["--import", "a.xml", "--", "bhyve", "x"], ["--import", "-c", "a.toml"]],
+    ids=" ".join,
+)
+def test_an_import_is_of_one_file_or_of_one_command_line(words: list[str]) -> None:
+    with pytest.raises(VmError, match="wants a FILE"):
+        cli.parse(words)
+
+
+def test_a_file_of_another_tool_is_printed_as_a_description(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "web.conf").write_text('guest_os="linux"\ndisk_img="web/disk.qcow2"\n')
+    assert main(["--import", str(tmp_path / "web.conf")]) == 0
+    written = capsys.readouterr().out
+    assert loads(written, Context(name="web")).machine.emulations[0].label
+    assert main(["--import", str(tmp_path / "none.conf")]) == 66
+    (tmp_path / "long.conf").write_text("# x\n" * (1 << 19))
+    assert main(["--import", str(tmp_path / "long.conf")]) == 65
+
+
+def test_a_command_line_of_bhyve_is_printed_as_a_description(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = shlex.split("-c 2 -m 1G -s 0,hostbridge -s 3,virtio-blk,web.img web")
+    assert main(["--import", "--", "bhyve", *words]) == 0
+    written = capsys.readouterr().out
+    assert loads(written, Context(name="x")).machine.mem.mib == 1024
+    assert main(["--import", "--", *words]) == 64
+    assert "vm-run --import -- bhyve" in capsys.readouterr().err

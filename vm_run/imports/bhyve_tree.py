@@ -1,0 +1,131 @@
+"""bhyve's configuration: keys with dots and their texts, as its own library keeps them.
+
+A fault here has bhyve's own words, and its status is the one that bhyve exits with.
+Source: bhyve_config(5); lib/libbhyve/config.c.
+"""
+
+from __future__ import annotations
+
+from vm_spec.fault import Fault, VmError
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "DEPTH",
+    "Tree",
+    "below",
+    "flat",
+    "get",
+    "is_node",
+    "is_true",
+    "put",
+    "put_word",
+    "wrong",
+]
+
+Tree = dict[str, str]
+DEPTH = 15  # how deep one variable may name another
+YES, NO = ("yes", "on", "true", "1"), ("no", "off", "false", "0")
+
+
+def wrong(*lines: str, status: int = 4) -> VmError:
+    """What bhyve says and how it exits; 4 unless told otherwise."""
+    return VmError(Fault(problem="\n".join(lines)), status=status)
+
+
+def is_node(tree: Mapping[str, str], path: str) -> bool:
+    """Whether there are keys below a path."""
+    return any(key.startswith(f"{path}.") for key in tree)
+
+
+def put(tree: Tree, path: str, text: str) -> None:
+    """Sets a key by its whole path; the last one that sets it wins.
+
+    Raises:
+        VmError: the path leads through a value, or a node is there.
+    """
+    node, _, _ = path.rpartition(".")
+    parts = node.split(".") if node else []
+    for end in range(1, len(parts) + 1):
+        parent = ".".join(parts[:end])
+        if not parts[end - 1]:
+            failed = f"bhyve: Invalid configuration node: {node}"
+            raise wrong(failed, f"bhyve: Failed to create configuration node {node}")
+        if parent in tree:
+            failed = f"bhyve: Configuration node {node} is a child of existing variable {parent}"
+            raise wrong(failed, f"bhyve: Failed to create configuration node {node}")
+    if is_node(tree, path):
+        raise wrong(f"bhyve: Attempting to add value {text} to existing node {path}")
+    tree[path] = text
+
+
+def put_word(tree: Tree, node: str, word: str) -> None:
+    """Sets what one `key=value` of `-s` says below a node; a key alone becomes true.
+
+    Raises:
+        VmError: the key has a dot, or is a node.
+    """
+    key, equals, text = word.partition("=")
+    if "." in key:
+        raise wrong(f"bhyve: Invalid config node name {key}")
+    put(tree, node + key, text if equals else "true")
+
+
+def get(tree: Mapping[str, str], path: str, default: str = "") -> str:
+    r"""A key's text as bhyve reads it: `%(variable)` stands for another key's text.
+
+    An unknown variable is empty; a backslash takes a sign's meaning away, in texts with a `%` only.
+    """
+    return _expanded(tree, tree[path], 0) if path in tree else default
+
+
+def is_true(tree: Mapping[str, str], path: str, *, default: bool = False) -> bool:
+    """A key that is yes or no.
+
+    Raises:
+        VmError: it is neither.
+    """
+    text = get(tree, path).lower()
+    if path not in tree:
+        return default
+    if text not in YES + NO:
+        raise wrong(f"bhyve: Invalid value {get(tree, path)} for boolean variable {path}")
+    return text in YES
+
+
+def below(tree: Mapping[str, str], node: str) -> dict[str, str]:
+    """The keys below a node, without its name."""
+    start = f"{node}."
+    return {key.removeprefix(start): text for key, text in tree.items() if key.startswith(start)}
+
+
+def flat(tree: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
+    """The lines of a file for `bhyve -k`, in order of the keys.
+
+    Raises:
+        VmError: a line cannot carry a key or its text.
+    """
+    lines: list[str] = []
+    for key, text in dict(tree).items():
+        if not key or not text or "\n" in key + text or "=" in key or key.startswith("#"):
+            raise wrong(f"{key!r} with {text!r} cannot be said in one line of a file", status=65)
+        lines.append(f"{key}={text}\n")
+    return "".join(lines)
+
+
+def _expanded(tree: Mapping[str, str], text: str, depth: int) -> str:
+    if "%" not in text or depth > DEPTH:
+        return text
+    said, rest = "", text
+    while rest:
+        sign, rest = rest[0], rest[1:]
+        name, closed, after = rest[1:].partition(")")
+        if sign == "\\":
+            said, rest = said + rest[:1], rest[1:]
+        elif sign == "%" and rest.startswith("(") and closed:
+            said, rest = said + _expanded(tree, tree.get(name, ""), depth + 1), after
+        else:
+            said += sign
+    return said
