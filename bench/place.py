@@ -72,7 +72,9 @@ def install(folder: Path) -> Path:
     copy.mkdir()
     for source in (path for pattern in SOURCES for path in CHECKOUT.glob(pattern)):
         if source.is_dir():
-            shutil.copytree(source, copy / source.name)
+            shutil.copytree(
+                source, copy / source.name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         else:
             shutil.copy(source, copy)
     wheels = CHECKOUT / ".venv" / "wheels"

@@ -18,6 +18,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+from tests.copied import copied
+
 CHECKOUT = Path(__file__).parent.parent
 UNITS = CHECKOUT / "etc" / "systemd" / "user"
 PYTHON = "/usr/bin/python3"
@@ -76,7 +78,7 @@ class UserManager:
         for made in (lib, programs, units):
             made.mkdir(parents=True)
         for package in ("vm_spec", "vm_run"):
-            shutil.copytree(CHECKOUT / package, lib / package)
+            copied(CHECKOUT / package, lib / package)
         for part in distribution("tomli").files or ():  # a compiled one has a library beside it
             (lib / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(str(part.locate()), lib / part)

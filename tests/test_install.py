@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.copied import copied
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]  # installed once
 
 CHECKOUT = Path(__file__).parent.parent
@@ -44,7 +46,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     for source in CHECKOUT.iterdir():
         if source.is_dir() and (source.name in FOLDERS or source.name.startswith("vm_")):
-            shutil.copytree(source, folder / source.name)
+            copied(source, folder / source.name)
         elif source.name in {"Makefile", "pyproject.toml", "README.md", "LICENSE"}:
             shutil.copy(source, folder)
     return folder

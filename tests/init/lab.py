@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from tests.copied import copied
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -207,7 +209,7 @@ class Lab:
         """Put vm-init in /usr/local as `make install` does, and let the group vmusers sudo it."""
         lib = self.path(LIB)
         for package in CHECKOUT.glob("vm_*"):
-            shutil.copytree(package, lib / package.name, ignore=shutil.ignore_patterns("*.pyc"))
+            copied(package, lib / package.name)
         for module in ("tomli", "tomli_w", "pyroute2"):
             _copy_module(module, lib)
         self.check("chmod", "-R", "u=rwX,go=rX", LIB)
@@ -243,7 +245,7 @@ def _copy_module(name: str, lib: Path) -> None:
     assert spec is not None
     assert spec.origin is not None
     package = Path(spec.origin).parent
-    shutil.copytree(package, lib / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    copied(package, lib / package.name)
     for compiled in package.parent.glob("*__mypyc*.so"):
         shutil.copy(compiled, lib)
 

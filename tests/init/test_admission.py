@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.copied import copied
 from vm_init import admission
 
 CHECKOUT = Path(__file__).parents[2]
@@ -75,8 +76,8 @@ def test_visudo_accepts_the_file() -> None:
 def copy(tmp_path: Path) -> Path:
     needs("make", PYTHON)
     folder = tmp_path / "copy"
-    shutil.copytree(CHECKOUT / "vm_init", folder / "vm_init")
-    shutil.copytree(CHECKOUT / "etc", folder / "etc")
+    copied(CHECKOUT / "vm_init", folder / "vm_init")
+    copied(CHECKOUT / "etc", folder / "etc")
     (folder / "etc" / "policy.toml").write_text("# as installed\n")
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, folder)

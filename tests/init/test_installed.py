@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.copied import copied
 from tests.init.lab import CHECKOUT, Lab
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("installed")]
@@ -30,7 +31,7 @@ def lab() -> Iterator[Lab]:
         source.mkdir(parents=True)
         for path in CHECKOUT.iterdir():
             if path.is_dir() and (path.name in FOLDERS or path.name.startswith("vm_")):
-                shutil.copytree(path, source / path.name)
+                copied(path, source / path.name)
             elif path.name in READ:
                 shutil.copy(path, source)
         done = make(made, "install")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.copied import copied
 from vm_list import facts, shelf
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -222,7 +222,7 @@ def test_another_version_of_the_program_believes_nothing(
 ) -> None:
     read(vms)
     del read_afresh[:]
-    shutil.copytree(CHECKOUT / "vm_spec", tmp_path / "vm_spec")
+    copied(CHECKOUT / "vm_spec", tmp_path / "vm_spec")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     read(vms)
     assert read_afresh == [*"abcd"]
