@@ -21,7 +21,7 @@ _vmman() {
     [[ $current == '=' ]] && current=''
     case $command in
     vm-console)
-        options='-h --help -e --escape -n --lines -f --follow --web --version'
+        options='-h --help --version -e --escape -n --lines -f --follow --web'
         valued='-e --escape -n --lines'
         operands='name words'
         words='com1 com2 com3 com4'
@@ -42,12 +42,12 @@ _vmman() {
         operands='file...'
         ;;
     vm-run)
-        options='-h --help -c --config -t --target -o --version -d --dry-run --format --explain --debug --check --targets --schema --import --screenshot --no-reboot --reboot-count --reboot-on -f --force --recover --detach --autostart --names --fix --no-requirement-check --events -p -P --panic-on-failed-cleanup'
+        options='-h --help --version -c --config -t --target -o -d --dry-run --format --explain --debug --check --targets --schema --import --screenshot --no-reboot --reboot-count --reboot-on -f --force --recover --detach --autostart --names --fix --no-requirement-check --events -p -P --panic-on-failed-cleanup'
         valued='-c --config -t --target -o --format --screenshot --reboot-count --reboot-on --events -p -P'
         operands='name'
         ;;
     vm-stop)
-        options='-h --help --all --timeout -f --force --no-wait --json --version'
+        options='-h --help --version --all --timeout -f --force --no-wait --json'
         valued='--timeout'
         operands='name...'
         ;;

@@ -35,11 +35,11 @@ complete -c vm-console -f
 complete -c vm-console -n '__vmman_place 1 -e --escape -n --lines' -a '(vm-list --names 2>/dev/null </dev/null)'
 complete -c vm-console -n '__vmman_place 2 -e --escape -n --lines' -a 'com1 com2 com3 com4'
 complete -c vm-console -s h -l help -d 'show this help message and exit'
+complete -c vm-console -l version -d 'which version this is'
 complete -c vm-console -s e -l escape -x -d 'the key that leaves: ^] is Ctrl-]'
 complete -c vm-console -s n -l lines -x -d 'lines of history'
 complete -c vm-console -s f -l follow -d 'stay when the input has ended'
 complete -c vm-console -l web -d 'show its screen to a browser instead'
-complete -c vm-console -l version -d 'which version this is'
 
 complete -c vm-init -e
 complete -c vm-init -f
@@ -83,10 +83,10 @@ complete -c vm-run -e
 complete -c vm-run -f
 complete -c vm-run -n '__vmman_place 1 -c --config -t --target -o --format --screenshot --reboot-count --reboot-on --events -p -P' -a '(vm-list --names 2>/dev/null </dev/null)'
 complete -c vm-run -s h -l help -d 'show this help message and exit'
+complete -c vm-run -l version -d 'which version this is'
 complete -c vm-run -s c -l config -rF -d 'a description; - is standard input'
 complete -c vm-run -s t -l target -xa '(__vmman_targets -c --config -t --target -o --format --screenshot --reboot-count --reboot-on --events -p -P)' -d 'which target boots first'
 complete -c vm-run -s o -x -d 'lay one key over the description, such as mem=2G or cpu.cores=4'
-complete -c vm-run -l version -d 'show program\'s version number and exit'
 complete -c vm-run -s d -l dry-run -d 'print the command line'
 complete -c vm-run -l format -xa 'shell json bhyve-config' -d 'how --dry-run prints it; shell when left out'
 complete -c vm-run -l explain -d 'print argument <- key, line by line'
@@ -115,9 +115,9 @@ complete -c vm-stop -e
 complete -c vm-stop -f
 complete -c vm-stop -a '(vm-list --names 2>/dev/null </dev/null)'
 complete -c vm-stop -s h -l help -d 'show this help message and exit'
+complete -c vm-stop -l version -d 'which version this is'
 complete -c vm-stop -l all -d 'all of yours that run on this host'
 complete -c vm-stop -l timeout -x -d 'force it after so many seconds'
 complete -c vm-stop -s f -l force -d 'force it at once'
 complete -c vm-stop -l no-wait -d 'ask, and do not wait for the end'
 complete -c vm-stop -l json -d 'for programs; described in vm-stop(1)'
-complete -c vm-stop -l version -d 'which version this is'

@@ -6,8 +6,8 @@ import gc
 import os
 import sys
 
+from vm_run.guard import guarded
 from vm_spec.fault import Fault, VmError, printable
-from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
 def _main(argv: list[str]) -> int:
     what, names = _what(argv)
     if what not in _LISTS:
-        return _write(f"vm-list {_version()}\n" if what == "--version" else _help())
+        return _write(_version() if what == "--version" else _help())
     return _list(what, names)
 
 
@@ -153,29 +153,25 @@ def _write(text: str) -> int:
 
 
 def _help() -> str:
-    import argparse
+    from vm_run.parser import Parser
 
-    made = argparse.ArgumentParser(
-        prog="vm-list",
-        usage="vm-list [--json | --names] | vm-list [--json] NAME...",
-        description="List virtual machines: what there is, and what runs where.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = Parser(
+        "vm-list",
+        "vm-list [--json | --names] | vm-list [--json] NAME...",
+        "List virtual machines: what there is, and what runs where.",
+        EXAMPLES,
     )
     made.add_argument("NAME", nargs="*", help="tell everything of these; without one, list all")
     made.add_argument("--json", action="store_true", help="for programs; described in vm-list(1)")
     made.add_argument("--names", action="store_true", help="the names only")
-    made.add_argument("--version", action="store_true", help="which version this is")
+    made.add_version()
     return made.format_help()
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from vm_run.parser import told_version
 
-    try:
-        return version("vmman")
-    except PackageNotFoundError:
-        return "(not installed)"
+    return told_version("vm-list")
 
 
 def entry() -> NoReturn:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 
-from vm_pull.cli import parse, show_version
+from vm_pull.cli import parse
 from vm_pull.progress import progress
+from vm_run.guard import guarded
+from vm_run.parser import told_version
 from vm_spec.fault import printable
-from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
 def _main(argv: list[str]) -> int:
     call = parse(argv)
     if not call.words:
-        print(show_version())
+        print(told_version("vm-pull"), end="")
         return 0
     try:
         return _list(call) if call.list else _pull(call)

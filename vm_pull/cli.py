@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from vm_spec.fault import Fault, VmError
+from vm_run.parser import Parser
 from vm_spec.value import TYPE_CHECKING
 from vm_spec.words import Size
 
 if TYPE_CHECKING:
-    from typing import NoReturn
+    pass
 
 __all__ = ["Call", "parse", "parser"]
 
@@ -33,15 +33,13 @@ def _size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser; vm-pull(1) has the same words."""
-    made = argparse.ArgumentParser(
-        prog="vm-pull",
-        usage="vm-pull USER/BOX [URL|FILE] [OPTION...]\n       vm-pull URL|FILE [OPTION...]",
-        description="Fetch a Vagrant box: a disk image and a description that vm-run boots.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = Parser(
+        "vm-pull",
+        "vm-pull USER/BOX [URL|FILE] [OPTION...]\n       vm-pull URL|FILE [OPTION...]",
+        "Fetch a Vagrant box: a disk image and a description that vm-run boots.",
+        EXAMPLES,
     )
     made.add_argument("words", metavar="USER/BOX", nargs="*", help="a box's name in the registry")
     made.add_argument("--version", metavar="VERSION", nargs="?", const="", dest="wanted",
@@ -103,25 +101,13 @@ def parse(argv: list[str]) -> Call:
         VmError: it is not understood (64).
     """
     made = parser()
-    made.error = _mistake  # type: ignore[method-assign]
     call = made.parse_intermixed_args(argv, namespace=Call())
     if call.wanted == "" and not call.words:
         return call
     if call.wanted == "":
-        _mistake("--version wants a version, such as '>= 2.0'")
+        made.error("--version wants a version, such as '>= 2.0'")
     if not call.words:
-        _mistake("the name of a box is missing")
+        made.error("the name of a box is missing")
     if len(call.words) > 2:
-        _mistake(f"unexpected argument: {call.words[2]}")
+        made.error(f"unexpected argument: {call.words[2]}")
     return call
-
-
-def show_version() -> str:
-    """The line of `vm-pull --version`."""
-    from vm_run.version import version  # 25 ms
-
-    return f"vm-pull {version()}"
-
-
-def _mistake(message: str) -> NoReturn:
-    raise VmError(Fault(problem=message, hint="vm-pull --help"), status=64)

@@ -6,9 +6,9 @@ import gc
 import os
 import sys
 
+from vm_run.guard import guarded
 from vm_run.say import line, say, sentence
 from vm_spec.fault import Fault, VmError, printable, report
-from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from importlib.metadata import PackageNotFoundError, version
 
 from vm_run.options import Options
+from vm_run.parser import Parser
 from vm_run.reboot import Policy
-from vm_spec.fault import Fault, VmError
 from vm_spec.machine import Outcome
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import NoReturn
+    pass
 
 __all__ = ["is_of_host", "options", "parse"]
 
@@ -31,13 +30,6 @@ examples:
 exit status: 0 orderly end, 3 guest crashed, 4 hypervisor failed, 64 wrong command line,
 65 wrong description, 66 no such VM, 69 the host lacks something, 70 our bug, 75 busy, 77 refused
 """
-
-
-def _version() -> str:
-    try:
-        return version("vmman")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _override(text: str) -> tuple[str, str]:
@@ -60,19 +52,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser; vm-run(1) has the same words."""
-    made = argparse.ArgumentParser(
-        prog="vm-run",
-        usage="vm-run NAME [OPTION...] [-- ARGS...]\n"
+    made = Parser(
+        "vm-run",
+        "vm-run NAME [OPTION...] [-- ARGS...]\n"
         "       vm-run -c FILE [NAME] [OPTION...] [-- ARGS...]\n"
         "       vm-run --autostart [--names]\n"
         "       vm-run --check",
-        description="Run a virtual machine from its description, and supervise it.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "Run a virtual machine from its description, and supervise it.",
+        EXAMPLES,
     )
+    made.add_version()
     _what(made.add_argument_group("what is run"))
     _look(made.add_argument_group("looking without running"))
     _restarts(made.add_argument_group("restarts"))
@@ -89,7 +80,6 @@ def _what(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPriv
         help="lay one key over the description, such as mem=2G or cpu.cores=4",
     )  # fmt: skip
     group.add_argument("extra", metavar="ARGS", nargs="*", help=argparse.SUPPRESS)
-    group.add_argument("--version", action="version", version=f"vm-run {_version()}")
 
 
 def _look(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -179,35 +169,38 @@ class Call(argparse.Namespace):
 
 
 def parse(argv: list[str]) -> Call:
-    """What was typed, checked; a mistake ends the program with status 64."""
+    """What was typed, checked.
+
+    Raises:
+        VmError: it is a mistake (64).
+    """
     made = parser()
-    made.error = _mistake  # type: ignore[method-assign]
     ours, _, extra = _split(argv)
     call = made.parse_args(ours, namespace=Call())
     if call.extra:
-        _mistake(f"unexpected argument: {call.extra[0]}")
+        made.error(f"unexpected argument: {call.extra[0]}")
     call.extra = extra
     for_all = call.schema or call.imports or call.autostart or is_of_host(call)
     if not (call.name or call.config or for_all):
-        _mistake("the name of a VM is missing")
+        made.error("the name of a VM is missing")
     if call.imports and (call.config or bool(call.name) == bool(call.extra)):
-        _mistake("--import wants a FILE, or -- and the words of a command line of bhyve")
+        made.error("--import wants a FILE, or -- and the words of a command line of bhyve")
     if call.format and not call.dry_run:
-        _mistake("--format is for --dry-run")
-    _autostart_stands_alone(call)
+        made.error("--format is for --dry-run")
+    _autostart_stands_alone(made, call)
     if call.screenshot is not None and (call.config or call.extra or not call.name):
-        _mistake("--screenshot is of a VM that runs: say its name")
+        made.error("--screenshot is of a VM that runs: say its name")
     return call
 
 
-def _autostart_stands_alone(call: Call) -> None:
+def _autostart_stands_alone(made: Parser, call: Call) -> None:
     """--autostart is for all of a folder, so nothing that is for one VM goes with it."""
     if call.names and not call.autostart:
-        _mistake("--names is for --autostart; vm-list --names lists every VM")
+        made.error("--names is for --autostart; vm-list --names lists every VM")
     one = call.name or call.config or call.extra or call.overrides or call.target != "default"
     looks = call.dry_run or call.explain or call.debug or call.check or call.targets
     if call.autostart and (one or looks or call.pid_file or call.own_pid_file or call.recover):
-        _mistake("--autostart is for all VMs that have it: what is for one cannot go with it")
+        made.error("--autostart is for all VMs that have it: what is for one cannot go with it")
 
 
 def is_of_host(call: Call) -> bool:
@@ -223,10 +216,6 @@ def _split(argv: list[str]) -> tuple[list[str], str, list[str]]:
         return argv, "", []
     at = argv.index("--")
     return argv[:at], "--", argv[at + 1 :]
-
-
-def _mistake(message: str) -> NoReturn:
-    raise VmError(Fault(problem=message, hint="vm-run --help"), status=64)
 
 
 def options(call: Call, terminal: str = "") -> Options:

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 
+from vm_run.guard import guarded
 from vm_spec.fault import Fault, VmError, printable
-from vm_spec.guard import guarded
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vm_run.attach import Visit
     from vm_run.console_keys import Escape
     from vm_run.console_ports import Console
+    from vm_run.parser import Parser
 
 __all__ = ["entry", "main", "parser"]
 
@@ -35,20 +36,18 @@ screen, 69 it is not running, or noVNC is missing, 70 our bug, 74 the console ca
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser; vm-console(1) has the same words."""
-    import argparse
-
     from vm_run.console_keys import DEFAULT
+    from vm_run.parser import Parser
 
-    made = argparse.ArgumentParser(
-        prog="vm-console",
-        usage="vm-console [-e KEY] [-n LINES] [-f] NAME [PORT]\n       vm-console --web NAME",
-        description="Attach the terminal to a console of a running virtual machine.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = Parser(
+        "vm-console",
+        "vm-console [-e KEY] [-n LINES] [-f] NAME [PORT]\n       vm-console --web NAME",
+        "Attach the terminal to a console of a running virtual machine.",
+        EXAMPLES,
     )
+    made.add_version()
     made.add_argument("name", metavar="NAME", nargs="?", default="", help="what vm-run calls it")
     made.add_argument("port", metavar="PORT", nargs="?", default="", help="com1 to com4, or a name")
     made.add_argument(
@@ -57,7 +56,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-n", "--lines", metavar="LINES", type=_count, help="lines of history")
     made.add_argument("-f", "--follow", action="store_true", help="stay when the input has ended")
     made.add_argument("--web", action="store_true", help="show its screen to a browser instead")
-    made.add_argument("--version", action="store_true", help="which version this is")
     return made
 
 
@@ -69,10 +67,6 @@ def _count(text: str) -> int:
     raise argparse.ArgumentTypeError("must be a whole number from 0")
 
 
-def _mistake(message: str) -> NoReturn:
-    raise VmError(Fault(problem=message, hint="vm-console --help"), status=64)
-
-
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
     return guarded("vm-console", _console, argv)
@@ -80,31 +74,25 @@ def main(argv: list[str]) -> int:
 
 def _console(argv: list[str]) -> int:
     made = parser()
-    made.error = _mistake  # type: ignore[method-assign]
     call = made.parse_args(argv)
-    if call.version:
-        from vm_run.version import version
-
-        print(f"vm-console {version()}")
-        return 0
     if not call.name:
-        _mistake("the name of a VM is missing")
+        made.error("the name of a VM is missing")
     from vm_run.attach import Signalled
 
     try:
-        return _web(call) if call.web else _attached(call)
+        return _web(made, call) if call.web else _attached(call)
     except Signalled as signalled:
         ended_by = signal.Signals(signalled.number).name
         _tell(f"{call.name}: ended by {ended_by}; the guest goes on")
         return 128 + signalled.number
 
 
-def _web(call: argparse.Namespace) -> int:
+def _web(made: Parser, call: argparse.Namespace) -> int:
     """Serves the screen as a page, whose link is all that standard output gets."""
     from vm_run.web import show
 
     if call.port or call.lines is not None or call.follow:
-        _mistake("--web shows the screen: what is for a serial port cannot go with it")
+        made.error("--web shows the screen: what is for a serial port cannot go with it")
 
     def tell(link: str) -> None:
         _tell(f"{call.name}: open this link in a browser, once; Ctrl-C ends it, the guest goes on")

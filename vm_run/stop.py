@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from vm_spec.fault import Fault, VmError, printable
-from vm_spec.guard import guarded
+from vm_run.guard import guarded
+from vm_spec.fault import printable
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import argparse
     from typing import NoReturn
 
+    from vm_run.parser import Parser
     from vm_run.stopping import Answer
 
 __all__ = ["entry", "main", "parser"]
@@ -29,19 +29,18 @@ of several the highest
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser; vm-stop(1) has the same words."""
-    import argparse
+    from vm_run.parser import Parser
 
-    made = argparse.ArgumentParser(
-        prog="vm-stop",
-        usage="vm-stop NAME... [--timeout S | --force] [--no-wait] [--json]\n"
+    made = Parser(
+        "vm-stop",
+        "vm-stop NAME... [--timeout S | --force] [--no-wait] [--json]\n"
         "       vm-stop --all [--timeout S | --force] [--no-wait] [--json]",
-        description="Ask running virtual machines to power off, and tell how they ended.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "Ask running virtual machines to power off, and tell how they ended.",
+        EXAMPLES,
     )
+    made.add_version()
     made.add_argument("names", metavar="NAME", nargs="*", help="what vm-run calls it")
     made.add_argument("--all", action="store_true", help="all of yours that run on this host")
     how = made.add_mutually_exclusive_group()
@@ -49,7 +48,6 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("-f", "--force", action="store_true", help="force it at once")
     made.add_argument("--no-wait", action="store_true", help="ask, and do not wait for the end")
     made.add_argument("--json", action="store_true", help="for programs; described in vm-stop(1)")
-    made.add_argument("--version", action="store_true", help="which version this is")
     return made
 
 
@@ -61,10 +59,6 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError("must be a whole number of seconds, from 0 to 86400")
 
 
-def _mistake(message: str) -> NoReturn:
-    raise VmError(Fault(problem=message, hint="vm-stop --help"), status=64)
-
-
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
     return guarded("vm-stop", _stop, argv)
@@ -72,17 +66,11 @@ def main(argv: list[str]) -> int:
 
 def _stop(argv: list[str]) -> int:
     made = parser()
-    made.error = _mistake  # type: ignore[method-assign]
     call = made.parse_args(argv)
-    if call.version:
-        from vm_run.version import version
-
-        print(f"vm-stop {version()}")
-        return 0
     if call.all and call.names:
-        _mistake("--all and names cannot be had at once")
+        made.error("--all and names cannot be had at once")
     if not (call.all or call.names):
-        _mistake("the name of a VM is missing")
+        made.error("the name of a VM is missing")
     from vm_run.stopping import Wish, running, stop
 
     answers: list[Answer] = []
