@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vm_spec import Context
 from vm_spec.devices import KINDS, Graphic, Nic, Nvme, Passthru
 from vm_spec.limits import TEXT_LIMITS, WHOLE_LIMITS
-from vm_spec.machine import BASE_ONLY, Bhyve, CloudInit, Machine, Qemu
+from vm_spec.machine import BASE_ONLY, Bhyve, CloudInit, Machine, Qemu, Tpm
 from vm_spec.value import Value, is_list, is_table
 
 Table = dict[str, Any]
@@ -94,12 +94,23 @@ OF: Mapping[str, Raw] = {
     "Gdb": choice("1234", "w127.0.0.1:1234"),
     "Outcome": choice("reboot", "halt", "crash", "killed", 0, 5, "3"),
     "Accelerator": choice("kvm", "tcg"),
+    "LoaderName": choice("bhyveload", "grub-bhyve", "none"),
+    "TpmType": choice("swtpm", "passthru"),
+    "TpmInterface": choice("crb", "tis"),
     "Properties": PROPERTIES,
     "bool": st.booleans(),
     "Blanks": st.lists(TEXTS, max_size=3) | choice("a  b", ""),
     "Arguments": st.lists(TEXTS, max_size=3) | choice("a 'b c'"),
     "tuple[ConsolePort, ...]": st.lists(PATHS, min_size=1, max_size=3)
     | st.dictionaries(LABELS, PATHS, min_size=1, max_size=3),
+}
+
+
+# a meta_data excludes an instance_id of base or target
+REMOVABLE: dict[str, tuple[type[Value], *tuple[str, ...]]] = {
+    "Graphic": (Graphic, "label"),
+    "CloudInit": (CloudInit, "meta_data"),
+    "Tpm": (Tpm,),
 }
 
 
@@ -114,10 +125,8 @@ def value(kind: str, field: str) -> Raw:
         return whole(field)
     if kind in ("Qemu", "Bhyve"):
         return table(Qemu if kind == "Qemu" else Bhyve)
-    if kind in ("Graphic", "CloudInit"):  # a meta_data excludes an instance_id of base or target
-        return st.just(False) | (
-            table(Graphic, "label") if kind == "Graphic" else table(CloudInit, "meta_data")
-        )
+    if kind in REMOVABLE:
+        return st.just(False) | table(*REMOVABLE[kind])
     element = kind.removeprefix("tuple[").removesuffix(", ...]")
     return st.lists(value(element, field), max_size=3)
 

@@ -63,12 +63,12 @@ def _user() -> str:
 
 def _hypervisor() -> Program:
     """The one that a plain description is run by."""
-    from vm_run import launch
+    from vm_run.program import program
     from vm_spec.machine import Machine
     from vm_spec.words import VmName
 
     try:
-        path = launch.program(Machine(name=VmName("plain")))
+        path = program(Machine(name=VmName("plain")))
     except VmError as error:
         fault: Fault = error.faults[0]
         return Program(problem=fault.problem, hint=fault.hint)

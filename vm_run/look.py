@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 
-from vm_run import launch
+from vm_run.program import hypervisor, program
 from vm_run.slots import place
 from vm_spec.fault import VmError
 from vm_spec.targets import select
@@ -39,7 +39,7 @@ def dry_run(description: Description, target: str, extra: list[str], form: str) 
         return bhyve_config.flat(placed).rstrip("\n")
     binary, arguments = _command(placed)
     argv = [binary, *(word for argument in arguments for word in argument.words)]
-    if launch.hypervisor(placed.machine) == "bhyve":
+    if hypervisor(placed.machine) == "bhyve":
         argv[-1:-1] = extra
     else:
         argv += extra
@@ -60,7 +60,7 @@ def explain(description: Description, target: str) -> str:
 
 
 def _command(placed: Placed) -> tuple[str, list[Argument]]:
-    if launch.hypervisor(placed.machine) == "bhyve":
+    if hypervisor(placed.machine) == "bhyve":
         from vm_run import bhyve
 
         return os.environ.get("BHYVE_BIN") or "bhyve", bhyve.arguments(placed)
@@ -79,7 +79,7 @@ def check(description: Description, target: str, vm: str) -> None:
 
     machine = select(description, target)
     faults = prepare.lacks(machine, vm)
-    for lookup in (launch.program, _firmware):
+    for lookup in (program, _firmware):
         try:
             lookup(machine)
         except VmError as error:

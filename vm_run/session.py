@@ -6,9 +6,10 @@ import os
 import signal
 import time
 
-from vm_run.launch import hypervisor, launch
+from vm_run.launch import launch
 from vm_run.options import Ending, Options
 from vm_run.prepare import require
+from vm_run.program import hypervisor
 from vm_run.request import SIGNAL, take, write_ended
 from vm_run.room import Room
 from vm_run.say import forwards, sentence

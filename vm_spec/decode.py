@@ -5,7 +5,7 @@ from __future__ import annotations
 from vm_spec import emulations, vmman
 from vm_spec.check import check
 from vm_spec.fault import Fault, VmError
-from vm_spec.machine import BASE_ONLY, TABLES, Description, Machine, Target
+from vm_spec.machine import BASE_ONLY, TABLES, Description, Machine, Target, Tpm
 from vm_spec.reader import Reader
 from vm_spec.syntax import Context, parsed
 from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table, replace
@@ -171,15 +171,30 @@ def _complete(machine: Machine, context: Context) -> Machine:
     """The machine with what was left out filled in."""
     varfile = machine.varfile
     if machine.bootrom == "uefi" and varfile is None:
-        varfile = FilePath(f"{context.folder or '.'}/{machine.name}.vars.fd")
+        varfile = _beside(machine, context, "vars.fd")
     devices = emulations.complete(machine.emulations, machine.name, context.user)
-    return replace(machine, emulations=devices, varfile=varfile)
+    tpm = _with_path(machine.tpm, machine, context)
+    return replace(machine, emulations=devices, varfile=varfile, tpm=tpm)
+
+
+def _beside(machine: Machine, context: Context, ending: str) -> FilePath:
+    return FilePath(f"{context.folder or '.'}/{machine.name}.{ending}")
+
+
+def _with_path(tpm: Tpm | None, machine: Machine, context: Context) -> Tpm | None:
+    """A Trusted Platform Module that says where it is."""
+    if tpm is None or tpm.path:
+        return tpm
+    swtpm = tpm.type == "swtpm"
+    return replace(tpm, path=_beside(machine, context, "tpm") if swtpm else FilePath("/dev/tpm0"))
 
 
 def _complete_target(target: Target, machine: Machine, context: Context) -> Target:
     changes = dict(target.changes)
     if changes.get("bootrom") == "uefi" and "varfile" not in changes and machine.varfile is None:
-        changes["varfile"] = FilePath(f"{context.folder or '.'}/{machine.name}.vars.fd")
+        changes["varfile"] = _beside(machine, context, "vars.fd")
+    if isinstance(tpm := changes.get("tpm"), Tpm):
+        changes["tpm"] = _with_path(tpm, machine, context)
     devices = emulations.complete(target.emulations, machine.name, context.user)
     ordered = tuple((field, changes[field]) for field in Machine.fields if field in changes)
     return replace(target, emulations=devices, changes=ordered)

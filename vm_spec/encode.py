@@ -104,7 +104,7 @@ def _target(target: Target, base: Machine, folder: str) -> Table:
 
 def _change(field: str, value: object, base: object, folder: str) -> object:
     """What a target says of one field; of a table, what differs from the base's table."""
-    if field in ("graphic", "cloud_init") and value is None:
+    if field in ("graphic", "cloud_init", "tpm") and value is None:
         return False
     if field in TABLES and isinstance(value, Value):
         known = items(base) if isinstance(base, Value) else type(value).defaults

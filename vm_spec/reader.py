@@ -33,6 +33,7 @@ RECORDS: dict[str, type[Value]] = {
     "Qemu": machine.Qemu,
     "Bhyve": machine.Bhyve,
     "CloudInit": machine.CloudInit,
+    "Tpm": machine.Tpm,
 }
 
 
@@ -147,8 +148,8 @@ class Reader:
     def _record(self, kind: str, raw: object, path: Path) -> object:
         if kind == "Cpu" and isinstance(raw, int) and not isinstance(raw, bool):
             raw = {"cores": raw}
-        if kind == "CloudInit" and raw is False:  # as `graphic = false`: a target takes it away
-            return None
+        if kind in ("CloudInit", "Tpm") and raw is False:
+            return None  # as `graphic = false`: a target takes it away
         return self.record(RECORDS[kind], raw, path)
 
     def _ports(self, raw: object) -> tuple[devices.ConsolePort, ...]:

@@ -168,6 +168,7 @@ _SIMPLE: dict[str, Schema] = {
     "bool": {"type": "boolean"},
     "Properties": _ref("properties"),
     "CloudInit": {"anyOf": [{"const": False}, _ref("CloudInit")]},
+    "Tpm": {"anyOf": [{"const": False}, _ref("Tpm")]},
     "Blanks": {"anyOf": [{"type": "string"}, _list({"type": "string"})]},
     "Arguments": {"anyOf": [{"type": "string"}, _list({"type": "string"})]},
     "tuple[str, ...]": _list({"type": "string"}),

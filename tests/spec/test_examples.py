@@ -11,7 +11,7 @@ from vm_run.slots import place
 from vm_spec import Context, Description, load, loads, select
 from vm_spec.devices import KINDS, Graphic
 from vm_spec.encode import plain
-from vm_spec.machine import Bhyve, CloudInit, Machine, Qemu
+from vm_spec.machine import Bhyve, CloudInit, Machine, Qemu, Tpm
 from vm_spec.value import Value
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -81,9 +81,10 @@ def told(cls: type[Value], *without: str) -> dict[str, object]:
 
 
 SECTIONS: dict[str, dict[str, object]] = {
-    "machine": told(Machine, "graphic", "cloud_init", "emulations", "qemu", "bhyve"),
+    "machine": told(Machine, "graphic", "cloud_init", "tpm", "emulations", "qemu", "bhyve"),
     "graphic": told(Graphic, "label"),
     "cloud_init": told(CloudInit),
+    "tpm": told(Tpm),
     "qemu": told(Qemu),
     "bhyve": told(Bhyve),
     **{kind: told(cls) for kind, cls in KINDS.items()},

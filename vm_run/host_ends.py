@@ -1,0 +1,36 @@
+"""What of this host a machine is connected to, whichever hypervisor runs it."""
+
+from __future__ import annotations
+
+import os
+
+from vm_run import host
+from vm_spec.devices import Passthru
+from vm_spec.value import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vm_run.slots import Placed
+    from vm_spec.machine import Machine
+
+__all__ = ["looked_up", "own_firmware"]
+
+
+def own_firmware(machine: Machine) -> str:
+    """The host's firmware, if it is asked for; the VM's own variables are made when missing."""
+    if machine.bootrom != "uefi":
+        return ""
+    from vm_run import firmware
+
+    code, template = firmware.find()
+    if machine.varfile and not os.path.exists(machine.varfile):
+        firmware.make_variables(template, machine.varfile)
+    return code
+
+
+def looked_up(placed: Placed) -> dict[str, str]:
+    """Label of each device that is looked up -> its address on this host."""
+    return {
+        device.label: host.pci_address((device.lookup.vendor, device.lookup.device))
+        for device in placed.machine.emulations
+        if isinstance(device, Passthru) and device.lookup
+    }
