@@ -192,9 +192,9 @@ says() { boot "$1" | grep -qxF -- "guest: $2"; } # NUMBER LINE
 says_hello() { [ -n "$(boot "$1")" ]; }
 again() { says_hello 2 && grep -q '^hello: .*starting again: target default' "$seen/output"; }
 ended_well() { [ "$(cat "$seen/status")" = 0 ]; }
-left_behind() {
+left_behind() { # .ports.lock, vm-pull's, is no machine's and stays
     find "$VMCONF_DIR" "${XDG_RUNTIME_DIR:-/tmp/vm-$(id -u)}/vm/hello" \
-        \( -type s -o -name '*lock' -o -name pid -o -name state.json \) 2>&1
+        \( -type s -o -name lock -o -name .hello.lock -o -name pid -o -name state.json \) 2>&1
 }
 # The brackets keep grep from finding itself.
 still_running() { grep -ls -- "$VMCONF_DIR/[d]isk.img" /proc/[0-9]*/cmdline; }

@@ -24,6 +24,7 @@ want iproute2 have ip
 want strace have strace
 want acl have setfacl
 want bubblewrap have bwrap
+want swtpm have swtpm
 want openssl have openssl
 want libarchive-tools have bsdtar
 want tmux have tmux

@@ -5,7 +5,6 @@ python3 -m bench.init [-n COUNT] [--only SECTION]... [--json]
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import select
@@ -15,15 +14,14 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.measure import TIMEOUT_S, Contender, Section, rows
-from bench.report import as_json, machine, table
+from bench import program
+from bench.measure import TIMEOUT_S, Contender, Section
 from tests.init.lab import LIB, PYTHON, TOOLS, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import IO
 
-    from bench.measure import Row
 
 SECTIONS = {"one": 1, "ten": 10, "hundred": 100}
 GIVE, RELEASE = "give ms", "release ms"
@@ -130,35 +128,17 @@ class Way(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Measures, and prints the tables."""
-    call = _parser().parse_args(argv)
-    wanted: list[str] = call.only or list(SECTIONS)
+    call = program.options("bench.init", __doc__, SECTIONS, n=9).parse_args(argv)
     lacking = [tool for tool in TOOLS if not shutil.which(tool)]
     if os.getuid() != 0 or lacking:
         print(f"init: not measured: it needs root {' '.join(lacking)}".rstrip())
         return 0
-    measured: list[Row] = []
     with ExitStack() as stack:
         lab = _prepared(stack.enter_context(Lab()))
         timers = {user: stack.enter_context(Timer(lab, user)) for user in ("root", USER)}
-        if not call.json:
-            print(machine())
-        for key in wanted:
-            section = _section(key, lab, timers, call.n)
-            found = rows(section)
-            measured += found
-            if not call.json:
-                print(table(section, found), flush=True)
-    if call.json:
-        print(as_json(measured))
+        keys: list[str] = call.only or list(SECTIONS)
+        program.show((_section(key, lab, timers, call.n) for key in keys), json=call.json)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench.init", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("-n", type=int, default=9, help="how often each is measured (9)")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure this section")
-    parser.add_argument("--json", action="store_true", help="every figure, as JSON")
-    return parser
 
 
 def _prepared(lab: Lab) -> Lab:

@@ -5,56 +5,33 @@ python3 -m bench.list [-n COUNT] [--only SECTION]... [--prefix FOLDER] [--json]
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import libvirt, list_ways
+from bench import libvirt, list_ways, program
 from bench.fake import Fake
 from bench.list_ways import Folder
-from bench.measure import Section, rows
-from bench.place import Place, install
-from bench.report import as_json, machine, table
+from bench.measure import Section
 
 if TYPE_CHECKING:
-    from bench.measure import Contender, Row
+    from bench.measure import Contender
+    from bench.place import Place
 
 SECTIONS = ("ten", "thousand", "thousand-kept", "many", "many-kept", "names")
 TEN, THOUSAND, MANY = 10, 1000, 10_000
 
 
 def main(argv: list[str]) -> int:
-    """Runs the sections and prints their tables; returns an exit status."""
-    call = _parser().parse_args(argv)
-    wanted = [section for section in SECTIONS if not call.only or section in call.only]
-    measured: list[Row] = []
+    """Measures, and prints the tables."""
+    parser = program.options("bench.list", __doc__, SECTIONS, n=15)
+    program.add_prefix(parser, "vm-list")
+    call = parser.parse_args(argv)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vm-bench-")))
-        place = Place(folder, Path(call.prefix) if call.prefix else install(folder))
-        if not call.json:
-            print(machine())
-        sections = Sections(place, call.n, stack)
-        for key in wanted:
-            section = sections.made(key)
-            found = rows(section)
-            measured += found
-            if not call.json:
-                print(table(section, found), flush=True)
-    if call.json:
-        print(as_json(measured))
+        sections = Sections(program.place(stack, call.prefix), call.n, stack)
+        keys = [key for key in SECTIONS if not call.only or key in call.only]
+        program.show((sections.made(key) for key in keys), json=call.json)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench.list", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("-n", type=int, default=15, help="how often each is measured (15)")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure this section")
-    parser.add_argument("--prefix", help="where vm-list is installed already")
-    parser.add_argument("--json", action="store_true", help="every figure, as JSON")
-    return parser
 
 
 class Sections:

@@ -5,21 +5,16 @@ python3 -m bench.start [-n COUNT] [--only SECTION]... [--prefix FOLDER] [--json]
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import contenders, guest, libvirt
+from bench import contenders, guest, libvirt, program
 from bench.fake import Fake
-from bench.measure import rows
-from bench.place import Place, install
-from bench.report import as_json, machine, table
 
 if TYPE_CHECKING:
-    from bench.measure import Row, Section
+    from bench.measure import Section
+    from bench.place import Place
 
 SECTIONS = ("start", "memory", "userspace", "sector")
 MEMORY_TURNS = 3  # it hardly varies
@@ -27,33 +22,14 @@ MEMORY_TURNS = 3  # it hardly varies
 
 def main(argv: list[str]) -> int:
     """Measures, and prints the tables."""
-    call = _parser().parse_args(argv)
-    wanted: list[str] = call.only or list(SECTIONS)
-    measured: list[Row] = []
+    parser = program.options("bench.start", __doc__, SECTIONS, n=15)
+    program.add_prefix(parser, "vm-run")
+    call = parser.parse_args(argv)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vm-bench-")))
-        prefix = Path(call.prefix) if call.prefix else install(folder)
-        place = Place(folder, prefix)
-        if not call.json:
-            print(machine())
-        for key in wanted:
-            section = _section(key, place, call.n, stack)
-            found = rows(section)
-            measured += found
-            if not call.json:
-                print(table(section, found), flush=True)
-    if call.json:
-        print(as_json(measured))
+        place = program.place(stack, call.prefix)
+        keys: list[str] = call.only or list(SECTIONS)
+        program.show((_section(key, place, call.n, stack) for key in keys), json=call.json)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench.start", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("-n", type=int, default=15, help="how often each is measured (15)")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="measure this section")
-    parser.add_argument("--prefix", help="where vm-run is installed already")
-    parser.add_argument("--json", action="store_true", help="every figure, as JSON")
-    return parser
 
 
 def _section(key: str, place: Place, n: int, stack: ExitStack) -> Section:

@@ -148,8 +148,8 @@ SIZES = ("logical_sector_size", "physical_sector_size")
 
 
 @cache
-def device(kind: str) -> Raw:
-    """The verbose tables of one kind of device, without a label."""
+def device(kind: str, *others: str) -> Raw:
+    """The verbose tables of one kind of device, without a label and without other fields."""
     cls = KINDS[kind]
     needs: Raw = st.just(EMPTY)
     without: tuple[str, ...] = ()
@@ -162,10 +162,12 @@ def device(kind: str) -> Raw:
         needs, without = choice({"src": "1:0:0"}, {"lookup": lookup}), ("src", "lookup")
     elif "logical_sector_size" in cls.fields:
         needs, without = SECTORS, SIZES
-    return st.builds(_joined, st.just({"device": kind}), table(cls, "label", *without), needs)
+    return st.builds(
+        joined, st.just({"device": kind}), table(cls, "label", *without, *others), needs
+    )
 
 
-def _joined(*tables: Table) -> Table:
+def joined(*tables: Table) -> Table:
     return {key: item for one in tables for key, item in one.items()}
 
 
@@ -197,7 +199,7 @@ def machine(most: int = 5) -> Raw:
         "emulations": devices(most),
     }
     return st.builds(
-        _joined,
+        joined,
         plain,
         st.fixed_dictionaries({}, optional=more),
         st.fixed_dictionaries({"kernel": PATHS}, optional={"initrd": PATHS, "cmdline": TEXTS})

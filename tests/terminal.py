@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -13,8 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
+from tests.lacking import need
 from tests.pull import boxes
 from tests.pull.server import serve
 from tests.pull.whole import LIBVIRT, Puller, sha256
@@ -90,9 +88,7 @@ class Terminal:
 
 def user(tmp_path: Path, guest: Path) -> Iterator[Puller]:
     """Somebody with a home of their own, and a registry that has user/box."""
-    if not shutil.which("tmux"):
-        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-        lacking("tmux is not installed")
+    need("tmux")
     with serve() as server:
         made = Puller(tmp_path, server)
         content = box(guest, tmp_path)

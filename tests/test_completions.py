@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from completions.generate import files
 from completions.words import Command, commands
+from tests.lacking import need
 from vm_run.look import targets
 from vm_spec import Context, loads
 
@@ -40,14 +40,6 @@ ZSH = r"""PS1=; fpath=(~ $fpath); autoload -U compinit; compinit -D
 show() { print -r -- "<$BUFFER>" }; zle -N show; bindkey '^G' show; print '<'ready'>'
 """
 Complete = Callable[..., list[str]]
-
-
-def shell(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-        lacking(f"{name} is missing")
-    return str(found)
 
 
 @pytest.fixture
@@ -90,7 +82,7 @@ def output(argv: list[str], environment: dict[str, str]) -> list[str]:
 @pytest.fixture
 def bash(environment: dict[str, str]) -> Complete:
     """What bash offers for the last of some words."""
-    script, program = str(FOLDER / "vmman.bash"), shell("bash")
+    script, program = str(FOLDER / "vmman.bash"), need("bash")
 
     def complete(*words: str) -> list[str]:
         return output([program, "-uc", BASH, "bash", script, *words], environment)
@@ -101,7 +93,7 @@ def bash(environment: dict[str, str]) -> Complete:
 @pytest.fixture
 def fish(environment: dict[str, str]) -> Complete:
     """What fish offers for a line, without its descriptions."""
-    program = shell("fish")
+    program = need("fish")
     call = 'source $argv[1]; complete -C "$argv[2]"'
 
     def complete(*words: str) -> list[str]:
@@ -230,7 +222,7 @@ class Typist:
 
 def test_zsh_completes_names_targets_and_values(environment: dict[str, str]) -> None:
     (Path(environment["HOME"]) / "_vmman").symlink_to(FOLDER / "_vmman")
-    person = Typist([shell("zsh"), "-f", "-i"], environment)
+    person = Typist([need("zsh"), "-f", "-i"], environment)
     try:
         person.types(ZSH)
         person.reads("<ready>")
@@ -252,7 +244,7 @@ def test_zsh_completes_names_targets_and_values(environment: dict[str, str]) -> 
 
 def test_bash_completes_as_it_is_typed(environment: dict[str, str]) -> None:
     (Path(environment["HOME"]) / "vmman.bash").symlink_to(FOLDER / "vmman.bash")
-    person = Typist([shell("bash"), "--norc", "-i"], environment)
+    person = Typist([need("bash"), "--norc", "-i"], environment)
     try:
         person.types(SHOW)
         person.reads("<ready>")
@@ -279,7 +271,7 @@ def test_bash_completes_as_it_is_typed(environment: dict[str, str]) -> None:
 )
 def test_a_completion_is_sound(name: str, argv: list[str]) -> None:
     checked = subprocess.run(
-        [shell(argv[0]), *argv[1:], FOLDER / name], capture_output=True, text=True, check=False
+        [need(argv[0]), *argv[1:], FOLDER / name], capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 

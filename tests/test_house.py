@@ -17,6 +17,16 @@ LONGEST = 300
 BUILT = re.compile(r"\.(?!ci$).*|__pycache__|build|.*\.egg-info")
 UNFINISHED = re.compile(r"\b(TO[D]O|FIX[M]E)\b")
 
+# which room may import which; of root's half only the child that has left root behind
+SEES = {
+    "vm_spec": set[str](),
+    "vm_run": {"vm_spec"},
+    "vm_pull": {"vm_spec", "vm_run"},
+    "vm_list": {"vm_spec", "vm_run"},
+    "vm_init": set[str](),
+    "vm_init/wanted.py": {"vm_spec", "vm_run"},
+}
+
 FOREIGN = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -68,6 +78,31 @@ def sleeps(tree: ast.AST) -> Iterator[int]:
 def test_nothing_sleeps(path: Path) -> None:
     found = [f"{name(path)}:{line}" for line in sleeps(ast.parse(path.read_text()))]
     assert found == [], "wait for the event instead"
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The packages that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name.partition(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield module.partition(".")[0]
+            case _:
+                pass
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
+    room = name(path).partition("/")[0]
+    above = SEES.keys() - {room} - SEES.get(name(path), SEES[room])
+    found = above & set(imported(ast.parse(path.read_text())))
+    assert not found, f"{name(path)} imports {', '.join(sorted(found))}"
+
+
+def test_no_room_is_below_itself() -> None:
+    for room, below in SEES.items():
+        assert not any(room in SEES[one] for one in below), room
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -2,12 +2,13 @@
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.lacking import lacking, need
 
 CHECKOUT = Path(__file__).parent.parent
 SCRIPTS = ["*.sh", "tests/guest/*.sh", ".ci/run"]
@@ -27,22 +28,10 @@ def passes(*argv: str) -> None:
     assert linted.returncode == 0, f"{' '.join(argv)}\n{linted.stdout}{linted.stderr}"
 
 
-def lacking(tool: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"{tool} is missing")
-    pytest.skip(f"{tool} is missing")
-
-
 def module(name: str) -> list[str]:
     if importlib.util.find_spec(name) is None:
-        lacking(name)
+        lacking(f"{name} is missing")
     return [sys.executable, "-m", name]
-
-
-def program(name: str) -> str:
-    if shutil.which(name) is None:
-        lacking(name)
-    return name
 
 
 def files(*patterns: str) -> list[str]:
@@ -69,9 +58,9 @@ def test_pyright_finds_nothing() -> None:
 
 @pytest.mark.parametrize("script", files(*SCRIPTS))
 def test_shellcheck_finds_nothing_in(script: str) -> None:
-    passes(program("shellcheck"), script)
+    passes(need("shellcheck"), script)
 
 
 @pytest.mark.parametrize("page", files("man/*.[1-8]") or [pytest.param("", marks=pytest.mark.skip)])
 def test_mandoc_finds_nothing_in(page: str) -> None:
-    passes(program("mandoc"), "-T", "lint", "-W", "warning", page)
+    passes(need("mandoc"), "-T", "lint", "-W", "warning", page)

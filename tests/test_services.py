@@ -10,16 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import lacking
 from vm_init.arguments import Arguments, read
 
 CHECKOUT = Path(__file__).parent.parent
 UNITS = CHECKOUT / "etc" / "systemd"
-
-
-def lacking(what: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 def tool(name: str) -> str:

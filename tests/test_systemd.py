@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import lacking
 from tests.systemd_user import PYTHON, SYSTEMD, UserManager
 from vm_init.arguments import Arguments, read
 from vm_run.request import ENDED
@@ -21,12 +21,6 @@ DIRECT = (
     'mem = "192M"\ncom1 = "stdio"\nkernel = "{0}/vmlinuz"\ninitrd = "{0}/initrd.img"\n'
     'cmdline = "console=ttyS0 quiet vmman.do={1}"\n'
 )
-
-
-def lacking(what: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 @pytest.fixture

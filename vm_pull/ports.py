@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import socket
-import struct
 
 from vm_pull.hardware.hardware import plain
+from vm_run.locks import take
 from vm_spec.devices import Nic
 from vm_spec.fault import Fault, VmError
 from vm_spec.library import load, names, read
@@ -50,7 +49,7 @@ def reserved(confdir: str) -> Generator[int]:
         raise _unlockable(confdir, error) from None
     try:
         try:
-            _lock(lock)
+            take(lock, wait=True)
         except OSError as error:
             raise _unlockable(confdir, error) from None
         yield _free(taken(confdir))
@@ -106,21 +105,6 @@ def can_be_bound(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _lock(fd: int) -> None:
-    """Waits until nobody else holds the lock; it goes with the open file.
-
-    Of fcntl(2), so that it holds between hosts that share the folder; Linux has locks of the open
-    file, which two threads of one process have each their own of.
-    """
-    linux = hasattr(fcntl, "F_OFD_SETLKW")
-    wait = fcntl.F_OFD_SETLKW if linux else fcntl.F_SETLKW
-    if linux:
-        request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-    else:
-        request = struct.pack("qqihhi4x", 0, 1, 0, fcntl.F_WRLCK, os.SEEK_SET, 0)
-    fcntl.fcntl(fd, wait, request)
 
 
 def _unlockable(confdir: str, error: OSError) -> VmError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 
+from vm_run.locks import is_at, take
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -146,7 +146,7 @@ def _claimed(path: str) -> int | None:
             continue  # its last owner has just removed it
         if lock is None:
             return None
-        if _is_at(lock, f"{path}/{_LOCK}"):
+        if is_at(lock, f"{path}/{_LOCK}"):
             _empty(path)
             return lock
         os.close(lock)
@@ -157,18 +157,11 @@ def _locked(path: str, flags: int = 0) -> int | None:
     flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(f"{path}/{_LOCK}", flags, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take(fd)
     except BlockingIOError:
         os.close(fd)
         return None
     return fd
-
-
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except OSError:
-        return False
 
 
 def sweep(folder: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""bhyve's command line, in the `-s` and `-l` form that each of its versions takes.
+"""bhyve's command line: `-s` and `-l`, which each of its versions takes, `-o` where these cannot.
 
 Untested on FreeBSD: written from bhyve(8), its sources and `tests/run/test_bhyve_config.py`'s
 records of its own parser. A `%` in the description's texts is escaped for bhyve 13.1 and later.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vm_run.argument import argument, words
 from vm_run.bhyve_board import whole
-from vm_run.bhyve_settings import split_by_commas
+from vm_run.bhyve_settings import unwritable
 from vm_run.wiring import NOMINAL
 from vm_spec.value import TYPE_CHECKING
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_run.argument import Argument
-    from vm_run.bhyve_devices import Emulated
+    from vm_run.bhyve_board import Whole
+    from vm_run.bhyve_settings import Setting
     from vm_run.slots import Placed
     from vm_run.wiring import Wiring
+    from vm_spec.fault import Fault
 
-__all__ = ["argv", "arguments", "keys_alone", "slot"]
+__all__ = ["argv", "arguments"]
 
 
 def argv(placed: Placed, wiring: Wiring = NOMINAL, binary: str = "bhyve") -> list[str]:
@@ -33,33 +35,36 @@ def argv(placed: Placed, wiring: Wiring = NOMINAL, binary: str = "bhyve") -> lis
 
 
 def arguments(placed: Placed, wiring: Wiring = NOMINAL) -> list[Argument]:
-    """What follows the program: flags, devices by slot, `-l`, `-o`, the user's own, the name.
+    """What follows the program: flags, devices by slot, `-l`, `-k`, `-o`, the user's own, the name.
 
-    The order counts: a later option wins, but `-s` on a slot that `-o` has named is refused, and
-    nothing may follow the name.
+    The order counts: a later option wins, but `-s` on a slot that has keys is refused, and nothing
+    may follow the name. What nobody else may see is in the file of `-k`: `bhyve_config.secret`.
 
     Raises:
-        VmError: bhyve has not what the description asks for, or a value has a comma.
+        VmError: bhyve has not what the description asks for.
     """
-    told = whole(placed, wiring, split_by_commas)
+    told = whole(placed, wiring, _kept)
     return [
-        *(argument(*one.words, key=one.of) for one in told.before),
-        *(slot(device) for device in told.devices),
-        *(argument(*one.words, key=one.of) for one in told.after),
-        *(one for device in told.devices for one in keys_alone(device)),
-        *(argument(*one.words, key=one.of) for one in told.last),
+        *_arguments(told.before),
+        *(one for device in told.devices for one in device.slots()),
+        *_arguments(told.after),
+        *_file(told, wiring.folder(placed.machine.name)),
+        *(one for device in told.devices for one in device.options()),
+        *_arguments(told.last),
     ]
 
 
-def slot(device: Emulated) -> Argument:
-    """A device's `-s`."""
-    said = (word for setting in device.settings for word in setting.words)
-    return argument("-s", ",".join((str(device.slot), device.name, *said)), key=device.of)
+def _arguments(settings: tuple[Setting, ...]) -> Iterator[Argument]:
+    return (argument(*one.words, key=one.of) for one in settings if not one.secret)
 
 
-def keys_alone(device: Emulated) -> Iterator[Argument]:
-    """A device's keys that `-s` cannot say: `-o`, of which bhyve knows from 13.1 on."""
-    for setting in device.settings:
-        if not setting.words:
-            for key, text in setting.keys:
-                yield argument("-o", f"{device.node}{key}={text}", key=device.of)
+def _kept(setting: Setting) -> Iterator[Fault]:
+    """A command line carries everything, but for what goes into a file."""
+    if setting.secret:
+        yield from unwritable(setting)
+
+
+def _file(told: Whole, folder: str) -> Iterator[Argument]:
+    of = told.secret_of
+    if of:
+        yield argument("-k", f"{folder}/secret.conf", key=of)

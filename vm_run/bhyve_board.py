@@ -5,23 +5,25 @@ Untested on FreeBSD. Source: bhyve(8), OPTIONS; bhyve_config(5); amd64/bhyverun_
 
 from __future__ import annotations
 
-from vm_run.bhyve_devices import emulated, passes_through
-from vm_run.bhyve_settings import Setting, escaped, flawed, scalar
+from vm_run.bhyve_devices import emulated
+from vm_run.bhyve_limits import beyond
+from vm_run.bhyve_lpc import isa, lacking
+from vm_run.bhyve_passthru import passes_through
+from vm_run.bhyve_settings import Setting, as_options, flawed, is_secret, scalar
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from vm_run.bhyve_devices import Emulated
+    from vm_run.bhyve_emulated import Emulated
     from vm_run.bhyve_settings import Part
     from vm_run.slots import Placed
     from vm_run.wiring import Wiring
-    from vm_spec.machine import Com, Machine
+    from vm_spec.machine import Machine
 
 __all__ = ["Whole", "whole"]
 
-FIRMWARE = "/usr/local/share/uefi-firmware/"  # package edk2-bhyve
 PAGE = 4096
 MOST_CPUS = 65535  # a 16-bit number
 FLAGS = (
@@ -50,6 +52,20 @@ class Whole(Value):
     after: tuple[Setting, ...]
     last: tuple[Setting, ...]
 
+    def secrets(self) -> Iterator[tuple[str, str]]:
+        """The keys that stand in a file only, with their values."""
+        for device in self.devices:
+            yield from device.secrets()
+        for setting in self.last:
+            yield from setting.keys if setting.secret else ()
+
+    @property
+    def secret_of(self) -> str:
+        """The description's key that the first of them comes from; empty when there is none."""
+        devices = (one.of for one in self.devices for _ in one.secrets())
+        found = next(devices, "") or next((one.of for one in self.last if one.secret), "")
+        return "graphic.password" if found == "graphic" else found
+
 
 def whole(placed: Placed, wiring: Wiring, check: Callable[[Setting], Iterable[Fault]]) -> Whole:
     """All of a placed machine.
@@ -64,20 +80,51 @@ def whole(placed: Placed, wiring: Wiring, check: Callable[[Setting], Iterable[Fa
     """
     machine = placed.machine
     devices, wrong = emulated(placed, wiring)
-    faults = [*_missing(placed), *_impossible(machine)]
-    after = tuple(_lpc(machine, wiring))
     last = list(_last(machine))
+    told = Whole(
+        before=(*_flags(machine, wiring, passes_through(devices)), *_size(machine)),
+        devices=tuple(devices),
+        after=tuple(isa(machine, wiring)),
+        last=tuple(part for part in last if isinstance(part, Setting)),
+    )
+    faults = [*_missing(placed), *_impossible(machine), *lacking(machine)]
     faults += [part for part in last if isinstance(part, Fault)]
-    faults += [fault for setting in after for fault in check(setting)]
     faults += wrong
-    for one in devices:
-        found = (fault for setting in one.settings for fault in check(setting))
-        faults += [replace(fault, device=one.title) for fault in found]
+    faults += _unsaid(told, check)
+    if not faults and _has_own(machine):
+        from vm_run.bhyve_judgement import judged
+
+        faults += judged(told.devices, _keys(told), machine)
     if faults:
         raise VmError(*faults)
-    before = [*_flags(machine, passes_through(devices)), *_size(machine)]
-    said = tuple(part for part in last if isinstance(part, Setting))
-    return Whole(before=tuple(before), devices=tuple(devices), after=after, last=said)
+    return told
+
+
+def _has_own(machine: Machine) -> bool:
+    """Whether there are keys or words of the user's own."""
+    listed = any(one.bhyve or one.kind == "raw" for one in machine.emulations)
+    return bool(listed or machine.bhyve.config or (machine.graphic and machine.graphic.bhyve))
+
+
+def _keys(told: Whole) -> list[tuple[str, str]]:
+    keys = [key for one in told.before for key in one.keys]
+    keys += [(one.node + key, text) for one in told.devices for key, text in one.keys]
+    return [*keys, *(key for one in (*told.after, *told.last) for key in one.keys)]
+
+
+def _unsaid(told: Whole, check: Callable[[Setting], Iterable[Fault]]) -> Iterator[Fault]:
+    """What cannot be said in a language, and numbers and texts beyond bhyve's limits."""
+    for setting in (*told.after, *told.last):
+        yield from check(setting)
+    for setting in (*told.before, *told.after, *told.last):
+        path = ("bhyve", "config") if setting.of == "bhyve.config" else ()
+        found = (fault for key, text in setting.keys for fault in beyond("", key, text))
+        yield from (replace(fault, path=path) for fault in found)
+    for device in told.devices:
+        kind = device.kind
+        wrong = [fault for setting in device.settings for fault in check(setting)]
+        wrong += [fault for key, text in device.keys for fault in beyond(kind, key, text)]
+        yield from (replace(fault, device=device.title) for fault in wrong)
 
 
 def _missing(placed: Placed) -> Iterator[Fault]:
@@ -101,15 +148,16 @@ def _impossible(machine: Machine) -> Iterator[Fault]:
     if machine.cpu.count > MOST_CPUS:
         problem = f"bhyve has at most {MOST_CPUS} processors"
         yield Fault(problem=problem, hint="cpu = 4", path=("cpu",))
-    if "=" in (machine.varfile or ""):
-        problem = "bhyve takes a name with = in it for an option, and the variables would be lost"
-        yield Fault(problem=problem, hint="rename the file", path=("varfile",))
     if machine.mem.bytes < 1 << 20 or machine.mem.bytes % PAGE:
         yield Fault(
             problem=f"{machine.mem} is not at least 1M in steps of 4K, as bhyve needs it",
             hint="512M",
             path=("mem",),
         )
+    port = int((machine.gdb or "1").rpartition(":")[2].removeprefix("w"))
+    if not 0 < port < 1 << 16:
+        problem = f"{port} is not a port: 1 to 65535"
+        yield Fault(problem=problem, hint='gdb = "127.0.0.1:1234"', path=("gdb",))
     if machine.uuid and machine.uuid.split("-")[3][0].lower() in "ef":
         yield Fault(
             problem="bhyve refuses a UUID whose fourth group begins with e or f",
@@ -124,8 +172,10 @@ def _impossible(machine: Machine) -> Iterator[Fault]:
         )
 
 
-def _flags(machine: Machine, passthru: str) -> Iterator[Setting]:
+def _flags(machine: Machine, wiring: Wiring, passthru: str) -> Iterator[Setting]:
     """The options that are one letter; `passthru` is the key of a device that needs `-S`."""
+    if wiring.monitor:
+        yield Setting(keys=(("monitor", "true"),), words=("-M",))
     for field, flag, key, value in FLAGS:
         of = field if getattr(machine, field) else ""
         if field == "wire_guest_mem":
@@ -142,8 +192,7 @@ def _size(machine: Machine) -> Iterator[Setting]:
         parts += [(part, str(getattr(cpu, part))) for part in ("sockets", "cores", "threads")]
         count = ",".join(f"{part}={number}" for part, number in parts)
     yield Setting(keys=tuple(parts), words=("-c", count), of="cpu")
-    # K: below 1 MiB a bare number would mean MiB
-    memory = f"{machine.mem.bytes >> 10}K"
+    memory = str(machine.mem)  # with its unit: a bare number below 1 MiB would mean MiB
     yield Setting(keys=(("memory.size", memory),), words=("-m", memory), of="mem")
     if machine.gdb:
         yield Setting(keys=_gdb(machine.gdb), words=("-G", machine.gdb), of="gdb")
@@ -157,30 +206,6 @@ def _gdb(given: str) -> tuple[tuple[str, str], ...]:
     return (*wait, *((("gdb.address", address),) if address else ()), ("gdb.port", port))
 
 
-def _lpc(machine: Machine, wiring: Wiring) -> Iterator[Setting]:
-    """What hangs on the ISA bridge: the firmware and the serial ports."""
-    rom, variables = machine.bootrom or f"{FIRMWARE}BHYVE_UEFI.fd", machine.varfile or ""
-    if rom == "uefi":
-        rom = f"{FIRMWARE}BHYVE_UEFI_CODE.fd"
-        variables = variables or f"./{machine.name}.vars.fd"
-    files = {"bootrom": escaped(rom)} | ({"bootvars": escaped(variables)} if variables else {})
-    # bootrom is read from 15 on, lpc.bootrom before; 15 warns of the latter only when it is alone
-    keys = tuple((old + key, path) for old in ("", "lpc.") for key, path in files.items())
-    words = ("-l", ",".join(("bootrom", *files.values())))
-    yield Setting(keys=keys, words=words, of="bootrom")
-    for number, com in machine.coms:
-        path = escaped(_com(machine, number, com, wiring))
-        keys = ((f"lpc.com{number}.path", path),)
-        yield Setting(keys=keys, words=("-l", f"com{number},{path}"), of=f"com{number}")
-
-
-def _com(machine: Machine, number: int, com: Com, wiring: Wiring) -> str:
-    """The host's end: bhyve has no sockets there, so a pair of nmdm(4), of which A is bhyve's."""
-    if com in ("socket", "nmdm") or (com == "stdio" and not wiring.attached):
-        return f"/dev/nmdm-{machine.name}.{number}A"
-    return com
-
-
 def _last(machine: Machine) -> Iterator[Part]:
     """The user's own keys and arguments, word for word, and the name."""
     if not machine.generate_acpi:  # bhyve of 15 makes the tables even without -A
@@ -188,7 +213,8 @@ def _last(machine: Machine) -> Iterator[Part]:
     for key, value in machine.bhyve.config:
         text = scalar(value)
         if flaw := flawed(key, text):
-            yield Fault(problem=flaw, path=("bhyve", "config", key))
+            problem, hint = flaw
+            yield Fault(problem=problem, hint=hint, path=("bhyve", "config", key))
         else:
             yield _late(key, text, "bhyve.config")
     if machine.bhyve.args:
@@ -199,4 +225,5 @@ def _last(machine: Machine) -> Iterator[Part]:
 
 
 def _late(key: str, text: str, of: str) -> Setting:
-    return Setting(keys=((key, text),), words=("-o", f"{key}={text}"), of=of)
+    keys = ((key, text),)
+    return Setting(keys=keys, words=as_options(keys), of=of, secret=is_secret(key))

@@ -7,7 +7,6 @@ user can read keeps a VNC password off the command line.
 from __future__ import annotations
 
 from vm_run.argument import words
-from vm_run.bhyve import keys_alone, slot
 from vm_run.bhyve_board import whole
 from vm_run.bhyve_settings import unwritable
 from vm_run.wiring import NOMINAL
@@ -15,13 +14,13 @@ from vm_spec.fault import printable
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from vm_run.bhyve_board import Whole
     from vm_run.slots import Placed
     from vm_run.wiring import Wiring
 
-__all__ = ["beside", "config", "flat"]
+__all__ = ["beside", "config", "flat", "secret"]
 
 
 def config(placed: Placed, wiring: Wiring = NOMINAL) -> list[tuple[str, str]]:
@@ -36,7 +35,7 @@ def config(placed: Placed, wiring: Wiring = NOMINAL) -> list[tuple[str, str]]:
 
 
 def beside(placed: Placed, wiring: Wiring = NOMINAL) -> list[str]:
-    """The arguments that must follow `-k FILE`, for they have no key: raw devices, the user's own.
+    """The arguments that must follow `-k FILE`, for they have no key: unknown devices, own words.
 
     Raises:
         VmError: see `config`.
@@ -44,20 +43,41 @@ def beside(placed: Placed, wiring: Wiring = NOMINAL) -> list[str]:
     return _beside(whole(placed, wiring, unwritable))
 
 
-def flat(placed: Placed, wiring: Wiring = NOMINAL) -> str:
-    """The text of the file; a comment names the arguments that have no key.
+def secret(placed: Placed, wiring: Wiring = NOMINAL) -> str:
+    """The text of `secret.conf`, which a command line names by `-k`; empty when it names none.
+
+    Raises:
+        VmError: see `config`.
+    """
+    told = whole(placed, wiring, lambda setting: unwritable(setting) if setting.secret else ())
+    return _text(told.secrets())
+
+
+def flat(placed: Placed, wiring: Wiring = NOMINAL, extra: Sequence[str] = ()) -> str:
+    """The text of the file; comments name what is not in it, and what is secret in it.
+
+    Args:
+        placed: the machine.
+        wiring: the host's ends.
+        extra: further arguments of the command line.
 
     Raises:
         VmError: see `config`.
     """
     told = whole(placed, wiring, unwritable)
-    lines = [f"{key}={text}\n" for key, text in _keys(told)]
-    if also := _beside(told):
+    comments = ""
+    if also := [*_beside(told), *extra]:
         import shlex  # rarely needed, and not cheap
 
         line = printable(shlex.join(["bhyve", "-k", "FILE", *also]))
-        lines.insert(0, f"# not in this file: {line}\n")
-    return "".join(lines)
+        comments += f"# not in this file: {line}\n"
+    if told.secret_of:
+        comments += "# A password is in this file: let nobody else read it (chmod 600).\n"
+    return comments + _text(_keys(told))
+
+
+def _text(keys: Iterator[tuple[str, str]]) -> str:
+    return "".join(f"{key}={text}\n" for key, text in keys)
 
 
 def _keys(told: Whole) -> Iterator[tuple[str, str]]:
@@ -71,11 +91,7 @@ def _keys(told: Whole) -> Iterator[tuple[str, str]]:
 
 
 def _beside(told: Whole) -> list[str]:
-    raw = [
-        argument
-        for device in told.devices
-        if device.raw
-        for argument in (slot(device), *keys_alone(device))
-    ]
+    unknown = (device for device in told.devices if not device.keys)
+    raw = (one for device in unknown for one in (*device.slots(), *device.options()))
     own = (word for setting in told.last if not setting.keys for word in setting.words)
     return [*words(raw), *own]

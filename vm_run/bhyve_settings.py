@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Part",
     "Setting",
+    "as_options",
     "below",
     "escaped",
     "first",
     "given",
+    "is_secret",
     "named",
     "own",
     "scalar",
-    "split_by_commas",
     "unwritable",
 ]
 
@@ -38,11 +39,20 @@ class Setting(Value):
         words: what says the same on the command line: arguments of the machine, or the one word
             of a device in its `-s`; empty for a device's key that only `-o` can say.
         of: the description's key that it comes from.
+        placed: whether `-s` knows the word by its place: without it the next would take that.
+        secret: whether it may stand in a file only, never on a command line.
     """
 
     keys: tuple[tuple[str, str], ...] = ()
     words: tuple[str, ...] = ()
     of: str = ""
+    placed: bool = False
+    secret: bool = False
+
+    @property
+    def is_sayable(self) -> bool:
+        """Whether a device's `-s` can carry it: at a comma `-s` splits, and knows no escape."""
+        return bool(self.words) and "," not in self.words[0] and not self.secret
 
 
 Part = Setting | Fault
@@ -62,16 +72,21 @@ def scalar(value: Scalar) -> str:
     return ("false", "true")[value] if isinstance(value, bool) else str(value)
 
 
+def as_options(keys: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The arguments that set keys one by one: nothing in a value has a meaning there."""
+    return tuple(word for key, text in keys for word in ("-o", f"{key}={text}"))
+
+
 def first(*keys: str, value: str) -> Setting:
     """What stands without a name after the device in `-s`, under each of these keys."""
     text = escaped(value)
-    return Setting(keys=tuple((key, text) for key in keys), words=(text,))
+    return Setting(keys=tuple((key, text) for key in keys), words=(text,), placed=True)
 
 
 def named(key: str, value: object) -> Setting:
     """A `key=value`."""
     text = escaped(str(value))
-    return Setting(keys=((key, text),), words=(f"{key}={text}",))
+    return Setting(keys=((key, text),), words=(f"{key}={text}",), secret=is_secret(key))
 
 
 def given(**values: object) -> Iterator[Setting]:
@@ -81,6 +96,11 @@ def given(**values: object) -> Iterator[Setting]:
             yield Setting(keys=((key, "true"),), words=(key,))
         elif value is not None and value is not False and value != "":
             yield named(key, value)
+
+
+def is_secret(key: str) -> bool:
+    """Whether what a key holds must not be seen with ps(1): a password."""
+    return key.rpartition(".")[2] == "password"
 
 
 def own(properties: Properties, *, carried: bool = True, node: str = "") -> Iterator[Part]:
@@ -94,24 +114,25 @@ def own(properties: Properties, *, carried: bool = True, node: str = "") -> Iter
     for key, value in properties:
         text = scalar(value)
         if flaw := flawed(key, text):
-            yield Fault(problem=f"bhyve key {key!r} {flaw}", path=("bhyve",))
+            problem, hint = flaw
+            yield Fault(problem=f"bhyve key {key!r} {problem}", hint=hint, path=("bhyve",))
             continue
-        in_slot = carried and not {".", ","} & set(key) and "," not in text
         yield Setting(
             keys=((key if "." in key else node + key, text),),
-            words=(f"{key}={text}",) if in_slot else (),
+            words=(f"{key}={text}",) if carried and not {".", ","} & set(key) else (),
+            secret=is_secret(key),
         )
 
 
-def flawed(key: str, text: str) -> str:
-    """Why `key=text` is not one that `-o` and `-k` take; empty when it is."""
+def flawed(key: str, text: str) -> tuple[str, str] | None:
+    """Why `key=text` is not one that `-o` and `-k` take, with a hint; None when it is."""
     if not text:
-        return "has an empty value, which bhyve refuses"
+        return "has an empty value, which bhyve refuses", "take the key away"
     if not key or "=" in key or key.startswith("#"):
-        return "is not the name of a key of bhyve_config(5)"
+        return "is not the name of a key of bhyve_config(5)", "see bhyve_config(5)"
     if "\n" in key + text:
-        return "has a line break, which bhyve_config(5) cannot carry"
-    return ""
+        return "has a line break, which bhyve_config(5) cannot carry", "take it out"
+    return None
 
 
 def below(node: str, parts: Iterable[Part]) -> Iterator[Part]:
@@ -123,20 +144,11 @@ def below(node: str, parts: Iterable[Part]) -> Iterator[Part]:
             yield replace(part, keys=tuple((node + key, text) for key, text in part.keys))
 
 
-def split_by_commas(setting: Setting) -> Iterator[Fault]:
-    """A fault for each value that `-s` or `-l` would split: they know no escape."""
-    if setting.words and setting.words[0] != "-o":
-        yield from _with(",", "a comma, at which bhyve(8) would split it", setting)
-
-
 def unwritable(setting: Setting) -> Iterator[Fault]:
     """A fault for each value that one line of a `bhyve -k` file cannot carry."""
-    yield from _with("\n", "a line break, which bhyve_config(5) cannot carry", setting)
-
-
-def _with(sign: str, what: str, setting: Setting) -> Iterator[Fault]:
-    values = {text: key.rpartition(".")[2] for key, text in setting.keys if sign in text}
+    values = {text: key.rpartition(".")[2] for key, text in setting.keys if "\n" in text}
     for text, key in values.items():
-        shown = key if key == "password" else f"{key} {text!r}"
+        shown = key if is_secret(key) else f"{key} {text!r}"
         hint = "rename the file" if key in FILES else "leave it out"
-        yield Fault(problem=f"{shown} has {what}", hint=hint)
+        problem = f"{shown} has a line break, which bhyve_config(5) cannot carry"
+        yield Fault(problem=problem, hint=hint)

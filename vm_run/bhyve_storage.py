@@ -16,7 +16,7 @@ from vm_spec.devices import (
     format_of,
 )
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING, assert_never
+from vm_spec.value import TYPE_CHECKING, assert_never, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,9 @@ def _nvme(drive: Nvme) -> Iterator[Part]:
         yield named("ram", drive.ram)
     elif drive.path is not None:
         yield from _raw_only(drive.path, drive.format or format_of(drive.path))
-        yield first("path", value=drive.path)
+        path = first("path", value=drive.path)
+        # in -s this would be the beginning of a disk in memory
+        yield replace(path, words=()) if drive.path.startswith("ram=") else path
     else:
         yield Fault(problem="has neither a path nor ram", hint='path = "disk.img"')
     yield from given(

@@ -38,20 +38,35 @@ class Finding(Value):
 
 def judge(facts: Facts) -> list[Finding]:
     """What a host's facts mean, in the order in which a machine needs them."""
+    if facts.bsd:
+        from vm_run import doctor_bsd
+
+        return [
+            _hypervisor(facts),
+            *doctor_bsd.to_run(facts),
+            *_common(facts),
+            *doctor_bsd.to_have(facts),
+        ]
     return [
         _hypervisor(facts),
         _processor(facts),
-        _firmware(facts),
-        _runtime(facts),
-        *_confdir(facts),
-        _qemu_img(facts.qemu_img),
-        _bwrap(facts.bwrap),
-        _tmp(facts.tmp),
-        _vm_init(facts),
+        *_common(facts),
         _iommu(facts),
         _memlock(facts.memlock),
-        *([] if facts.bsd else [_hugepages(facts.hugepages)]),
+        _hugepages(facts.hugepages),
     ]
+
+
+def _common(facts: Facts) -> Iterator[Finding]:
+    """What any host has."""
+    yield _firmware(facts)
+    yield _runtime(facts)
+    yield from _confdir(facts)
+    yield _qemu_img(facts)
+    if not facts.bsd:  # bwrap is made of Linux's namespaces
+        yield _bwrap(facts.bwrap)
+    yield _tmp(facts.tmp)
+    yield _vm_init(facts)
 
 
 def status(findings: list[Finding]) -> int:
@@ -81,11 +96,6 @@ def _hypervisor(facts: Facts) -> Finding:
 
 def _processor(facts: Facts) -> Finding:
     """Whether guests run on the processor itself."""
-    if facts.bsd:
-        if facts.vmm:
-            return Finding(verdict=OK, about="vmm", said="loaded")
-        hint = "sudo kldload vmm; at each start: vmm_load=YES in /boot/loader.conf"
-        return Finding(verdict=MISSING, about="vmm", said="is not loaded", hint=hint)
     slower = "so guests are emulated, which is slower"
     match facts.kvm.problem:
         case "":
@@ -166,11 +176,12 @@ def _confdir(facts: Facts) -> Iterator[Finding]:
         yield Finding(verdict=NOTE, about=about, said=said)
 
 
-def _qemu_img(found: Program) -> Finding:
+def _qemu_img(facts: Facts) -> Finding:
+    found = facts.qemu_img
     if found.path and not found.problem:
         return Finding(verdict=OK, about="qemu-img", said=f"{found.version} {found.path}".strip())
     said = f"{found.problem or 'not there'}; vm-pull then takes no box that has to be converted"
-    hint = "Debian: sudo apt install qemu-utils"
+    hint = "sudo pkg install qemu-tools" if facts.bsd else "Debian: sudo apt install qemu-utils"
     return Finding(verdict=NOTE, about="qemu-img", said=said, hint=hint)
 
 
@@ -212,8 +223,6 @@ def _vm_init(facts: Facts) -> Finding:
 
 def _iommu(facts: Facts) -> Finding:
     about = "IOMMU"
-    if facts.bsd:
-        return Finding(verdict=NOTE, about=about, said="is not looked at here; see vmm(4)")
     if not facts.iommu_groups:
         said = "off: no PCI device can be given to a guest"
         hint = "switch it on in the firmware, and with intel_iommu=on for Intel"

@@ -1,6 +1,6 @@
 """What `vm-run --check` without a name looks at; it changes nothing.
 
-Linux. What is looked at on FreeBSD is untested there.
+Of FreeBSD what is the same there; `vm_run.examination_bsd` looks at the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import stat
 
 from vm_run import command, host, state
-from vm_run.hostfacts import Facts, Folder, Kvm, Program
+from vm_run.hostfacts import Bhyve, Facts, Folder, Kvm, Program
 from vm_spec import library
 from vm_spec.fault import VmError
 from vm_spec.value import TYPE_CHECKING
@@ -38,7 +38,7 @@ def look() -> Facts:
         user=_user(),
         hypervisor=_hypervisor(),
         kvm=Kvm() if host.is_bsd() else _kvm(),
-        vmm=not host.is_bsd() or not _program("kldstat", "-q", "-m", "vmm").problem,
+        bhyve=_bhyve(),
         firmware=_firmware(),
         qemu_img=_program("qemu-img", "--version"),
         bwrap=_program("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"),
@@ -55,6 +55,14 @@ def look() -> Facts:
         confdir=_confdir(library.confdir()),
         tmp=_folder("/tmp"),  # noqa: S108  only looked at
     )
+
+
+def _bhyve() -> Bhyve:
+    if not host.is_bsd():
+        return Bhyve()
+    from vm_run import examination_bsd
+
+    return examination_bsd.look()
 
 
 def _user() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from vm_run.host import is_bsd
+from vm_run import host
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -30,14 +30,24 @@ def find() -> tuple[str, str]:
     Raises:
         VmError: this host has none (69).
     """
-    if is_bsd():
-        return f"{_BSD}_CODE.fd", f"{_BSD}_VARS.fd"
+    if host.is_bsd():
+        return _of_bhyve()
     for descriptor in _descriptors():
         found = _usable(descriptor)
         if found:
             return found
     hint = "install it (Debian: sudo apt install ovmf), or name a file: bootrom = PATH"
     raise VmError(Fault(problem="this host has no UEFI firmware", hint=hint), status=69)
+
+
+def _of_bhyve() -> tuple[str, str]:
+    """FreeBSD has one firmware, and no descriptors."""
+    files = f"{_BSD}_CODE.fd", f"{_BSD}_VARS.fd"
+    lacking = next((path for path in files if not os.path.exists(path)), "")
+    if lacking:
+        problem = f"this host has no UEFI firmware: {lacking} is missing"
+        raise VmError(Fault(problem=problem, hint="sudo pkg install edk2-bhyve"), status=69)
+    return files
 
 
 def _descriptors() -> Iterator[dict[str, Any]]:

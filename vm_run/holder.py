@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 
-from vm_run import state
+from vm_run import locks, state
 from vm_run.process import Process
 from vm_spec.fault import Fault, VmError
 
@@ -90,9 +89,7 @@ def _locker(path: str) -> int:
     except OSError:
         return 0
     try:
-        asked = struct.pack("qqihhi4x", 0, 1, 0, fcntl.F_WRLCK, os.SEEK_SET, 0)
-        answer = struct.unpack("qqihhi4x", fcntl.fcntl(fd, fcntl.F_GETLK, asked))
-        return 0 if answer[3] == fcntl.F_UNLCK else int(answer[2])
+        return locks.holder(fd)
     except OSError:
         return 0
     finally:

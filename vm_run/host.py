@@ -1,24 +1,31 @@
-"""What this host has; the only place of vm-run that looks.
-
-Linux. What FreeBSD answers differently is said where it is, and is untested on FreeBSD.
-"""
+"""What this host has: Linux's answers; `vm_run.host_bsd` has FreeBSD's."""
 
 from __future__ import annotations
 
 import os
 import stat
 
-from vm_run.needs import File, Folder, FreeSocket, Interface, Lockable, Pci, Port
-from vm_spec.fault import Fault
+from vm_run.needs import (
+    File,
+    Folder,
+    FreeSocket,
+    Interface,
+    Lockable,
+    OfFreeBsd,
+    Pci,
+    Port,
+    Tool,
+    fault,
+)
 from vm_spec.value import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from vm_run.needs import Need
+    from vm_spec.fault import Fault
 
 __all__ = ["accelerators", "kvm_works", "lack", "pci_address", "program", "virtualizes"]
 
 _SYS, _KVM, _CPUINFO = "/sys", "/dev/kvm", "/proc/cpuinfo"
-_LONGEST_SOCKET = 107  # bytes, unix(7)
 
 
 def is_bsd() -> bool:
@@ -65,23 +72,42 @@ def lack(need: Need, vm: str) -> Fault | None:
             found = _file(need, vm)
         case Folder():
             found = _folder(need)
-        case Interface():
-            found = _interface(need, vm)
-        case Pci():
-            found = _pci(need, vm)
-        case Lockable():
-            found = _lockable(need)
-        case Port():
-            found = _port(need)
-        case FreeSocket():
-            found = _free_socket(need, vm)
+        case Tool():
+            found = None if program(need.name) else _no_tool(need)
+        case Interface() | Pci() | Lockable() | OfFreeBsd():
+            found = _of_system(need, vm)
+        case Port() | FreeSocket():
+            found = _end(need, vm)
         case _:
             assert_never(need)
     return found
 
 
-def _fault(need: Need, problem: str, hint: str = "") -> Fault:
-    return Fault(device=need.device, problem=problem, hint=hint)
+def _of_system(need: Interface | Pci | Lockable | OfFreeBsd, vm: str) -> Fault | None:
+    """What Linux and FreeBSD have each in its own way."""
+    if is_bsd() or isinstance(need, OfFreeBsd):
+        from vm_run import host_bsd
+
+        return host_bsd.lack(need, vm)
+    match need:
+        case Interface():
+            return _interface(need, vm)
+        case Pci():
+            return _pci(need, vm)
+        case Lockable():
+            return _lockable(need)
+        case _:
+            assert_never(need)
+
+
+def _no_tool(need: Tool) -> Fault:
+    return fault(need, f"{need.name} is not there", need.hint)
+
+
+def _end(need: Port | FreeSocket, vm: str) -> Fault | None:
+    from vm_run import ends  # it brings socket, which a machine without ends does without
+
+    return ends.port(need) if isinstance(need, Port) else ends.unix(need, vm)
 
 
 def _file(need: File, vm: str) -> Fault | None:
@@ -92,13 +118,13 @@ def _file(need: File, vm: str) -> Fault | None:
         found = os.open(need.path, flags | os.O_CLOEXEC)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
-        return _fault(need, f"{need.path}: {error.strerror}", _how(need) if missing else "")
+        return fault(need, f"{need.path}: {error.strerror}", _how(need) if missing else "")
     opened = os.fstat(found)
     os.close(found)
     if stat.S_ISDIR(opened.st_mode):
-        return _fault(need, f"{need.path}: is a folder")
+        return fault(need, f"{need.path}: is a folder")
     if need.most and (opened.st_size > need.most or not stat.S_ISREG(opened.st_mode)):
-        return _fault(need, f"{need.path}: is no regular file of at most {need.most >> 10} KiB")
+        return fault(need, f"{need.path}: is no regular file of at most {need.most >> 10} KiB")
     return None
 
 
@@ -106,8 +132,8 @@ def _folder(need: Folder) -> Fault | None:
     if os.path.isdir(need.path):
         return None
     if os.path.lexists(need.path):
-        return _fault(need, f"{need.path}: is no folder")
-    return _fault(need, f"{need.path}: no folder", _how(need))
+        return fault(need, f"{need.path}: is no folder")
+    return fault(need, f"{need.path}: no folder", _how(need))
 
 
 def _how(need: File | Folder) -> str:
@@ -134,23 +160,29 @@ def _node(need: File, vm: str) -> Fault | None:
     if os.access(need.path, wanted):
         return None
     why = "is not yours to open" if os.path.exists(need.path) else "is missing"
-    return _fault(need, f"{need.path} {why}", f"sudo vm-init {vm}")
+    hint = f"sudo vm-init {vm}" if need.given else _of_node(need)
+    return fault(need, f"{need.path} {why}", hint)
+
+
+def _of_node(need: File) -> str:
+    """The next step for a node that vm-init does not give: what is said for files may be wrong."""
+    if "{}" not in need.hint:
+        return need.hint
+    if os.path.exists(need.path):
+        return f"ask the admin for it; ls -l {_quoted(need.path)} shows whose it is"
+    return f"ls {_quoted(os.path.dirname(need.path))} shows what is there"
 
 
 def _interface(need: Interface, vm: str) -> Fault | None:
     init = f"sudo vm-init {vm}"
-    if is_bsd():
-        node = f"/dev/{need.name}"
-        ready = os.access(node, os.R_OK | os.W_OK)
-        return None if ready else _fault(need, f"{node} is missing or not yours", init)
     link = f"{_SYS}/class/net/{need.name}"
     kind = "macvtap" if need.macvtap else "tap"
     if not os.path.isdir(link):
-        return _fault(need, f"{kind} {need.name} is missing", init)
+        return fault(need, f"{kind} {need.name} is missing", init)
     if need.macvtap:
         node = macvtap_node(need.name)
         ready = os.access(node, os.R_OK | os.W_OK)
-        return None if ready else _fault(need, f"{node} of macvtap {need.name} is not yours", init)
+        return None if ready else fault(need, f"{node} of macvtap {need.name} is not yours", init)
     return _tap(need, link, init)
 
 
@@ -162,11 +194,11 @@ def macvtap_node(name: str) -> str:
 def _tap(need: Interface, link: str, init: str) -> Fault | None:
     flags = _word(f"{link}/tun_flags")
     if not flags:
-        return _fault(need, f"{need.name} is there and is no tap", "give the card another name")
+        return fault(need, f"{need.name} is there and is no tap", "give the card another name")
     if _word(f"{link}/owner") not in (str(os.getuid()), "-1") and os.getuid() != 0:
-        return _fault(need, f"tap {need.name} belongs to another user", init)
+        return fault(need, f"tap {need.name} belongs to another user", init)
     if _word(f"{link}/carrier") == "1":
-        return _fault(need, f"tap {need.name} is in use", f"vm-list shows by whom; or {init}")
+        return fault(need, f"tap {need.name} is in use", f"vm-list shows by whom; or {init}")
     return None
 
 
@@ -175,13 +207,13 @@ def _lockable(need: Lockable) -> Fault | None:
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-    if is_bsd() or os.getuid() == 0 or limit < 0 or limit >= need.bytes:
+    if os.getuid() == 0 or limit < 0 or limit >= need.bytes:
         return None
     kib = -(-need.bytes // 1024)
     problem = f"VFIO locks the guest's memory: {kib} KiB, and you may lock {limit >> 10} KiB"
     rule = "@vmusers - memlock unlimited"
     hint = f"an admin puts '{rule}' into /etc/security/limits.d/vmman.conf; then log in again"
-    return _fault(need, problem, hint)
+    return fault(need, problem, hint)
 
 
 def _word(path: str) -> str:
@@ -197,18 +229,18 @@ def _pci(need: Pci, vm: str) -> Fault | None:
     init = f"sudo vm-init {vm}"
     address = need.address or pci_address(need.lookup)
     if not address:
-        return _fault(need, f"there is no PCI device {need.lookup[0]} {need.lookup[1]}", "lspci -n")
+        return fault(need, f"there is no PCI device {need.lookup[0]} {need.lookup[1]}", "lspci -n")
     device = f"{_SYS}/bus/pci/devices/{address}"
     if not os.path.isdir(device):
-        return _fault(need, f"there is no PCI device {address}", "lspci -D")
+        return fault(need, f"there is no PCI device {address}", "lspci -D")
     if os.path.basename(os.path.realpath(f"{device}/driver")) != "vfio-pci":
-        return _fault(need, f"PCI device {address} is not bound to vfio-pci", init)
+        return fault(need, f"PCI device {address} is not bound to vfio-pci", init)
     if not os.path.exists(f"{device}/iommu_group"):
         hint = "switch the IOMMU on: in the firmware, and with intel_iommu=on for Intel"
-        return _fault(need, f"PCI device {address} is in no IOMMU group", hint)
+        return fault(need, f"PCI device {address} is in no IOMMU group", hint)
     group = os.path.basename(os.path.realpath(f"{device}/iommu_group"))
     if not os.access(f"/dev/vfio/{group}", os.R_OK | os.W_OK):
-        return _fault(need, f"/dev/vfio/{group} is not yours", init)
+        return fault(need, f"/dev/vfio/{group} is not yours", init)
     return None
 
 
@@ -217,7 +249,14 @@ def pci_address(lookup: tuple[str, str]) -> str:
 
     Args:
         lookup: each 0x and 8 hex digits, the main id then the subsystem's.
+
+    Raises:
+        VmError: FreeBSD's pciconf cannot be run (69).
     """
+    if is_bsd():
+        from vm_run import host_bsd
+
+        return host_bsd.pci_address(lookup)
     wanted = [part[start : start + 4].lower() for part in lookup for start in (2, 6)]
     folder = f"{_SYS}/bus/pci/devices"
     files = ("vendor", "subsystem_vendor", "device", "subsystem_device")
@@ -230,62 +269,6 @@ def pci_address(lookup: tuple[str, str]) -> str:
         if ids == wanted:
             return address
     return ""
-
-
-def _port(need: Port) -> Fault | None:
-    import socket  # wanted later anyway
-
-    kind = socket.SOCK_STREAM if need.protocol == "tcp" else socket.SOCK_DGRAM
-    family = socket.AF_INET6 if ":" in need.address else socket.AF_INET
-    with socket.socket(family, kind) as probe:
-        if kind == socket.SOCK_STREAM:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((need.address, need.port))
-        except (OSError, UnicodeError) as error:  # idna refuses some words with the second
-            why = getattr(error, "strerror", None) or "is no address"
-            problem = f"{need.protocol} port {need.port} of {need.address}: {why}"
-            return _fault(need, problem, "choose another port")
-    return None
-
-
-def _free_socket(need: FreeSocket, vm: str) -> Fault | None:
-    folder = os.path.dirname(need.path) or "."
-    if not os.path.isdir(folder):
-        return _fault(need, f"{folder}: no folder")
-    if len(os.fsencode(need.path)) > _LONGEST_SOCKET:
-        return _fault(need, f"{need.path} is too long a path for a socket", "choose a shorter one")
-    if not os.path.lexists(need.path):
-        writable = os.access(folder, os.W_OK | os.X_OK)
-        return None if writable else _fault(need, f"{folder} is not yours to write to")
-    if not stat.S_ISSOCK(os.lstat(need.path).st_mode):
-        return _fault(need, f"{need.path} is there and is no socket", "choose another path")
-    if _answers(need.path):
-        return _fault(need, f"somebody listens at {need.path}", "choose another path")
-    hint = f"rm {_quoted(need.path)}; or vm-run --fix {vm}"
-    return _fault(need, f"{need.path} is left over", hint)
-
-
-def is_leftover(path: str) -> bool:
-    """Whether a path is a socket that nobody listens at."""
-    try:
-        return stat.S_ISSOCK(os.lstat(path).st_mode) and not _answers(path)
-    except OSError:
-        return False
-
-
-def _answers(path: str) -> bool:
-    import socket
-
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)  # a listener that is busy makes others wait
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:  # another's, or of another kind: that is no leftover of ours
-            return True
-    return True
 
 
 def accelerators() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import os
 
 from vm_run import host
 from vm_spec.devices import Passthru
+from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from vm_spec.machine import Machine
 
 __all__ = ["looked_up", "own_firmware"]
+
+UNAVAILABLE = 69
 
 
 def own_firmware(machine: Machine) -> str:
@@ -28,9 +31,23 @@ def own_firmware(machine: Machine) -> str:
 
 
 def looked_up(placed: Placed) -> dict[str, str]:
-    """Label of each device that is looked up -> its address on this host."""
+    """Label of each device that is looked up -> its address on this host.
+
+    Raises:
+        VmError: one of them is not there, or this host's devices cannot be listed (69).
+    """
     return {
-        device.label: host.pci_address((device.lookup.vendor, device.lookup.device))
+        device.label: _address(device)
         for device in placed.machine.emulations
         if isinstance(device, Passthru) and device.lookup
     }
+
+
+def _address(device: Passthru) -> str:
+    lookup = (device.lookup.vendor, device.lookup.device) if device.lookup else ("", "")
+    found = host.pci_address(lookup)
+    if not found:
+        problem = f"there is no PCI device {lookup[0]} {lookup[1]}"
+        where = f"{device.kind} {device.label}"
+        raise VmError(Fault(problem=problem, device=where), status=UNAVAILABLE)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vm_spec.value import Value
 
-__all__ = ["Facts", "Folder", "Kvm", "Program"]
+__all__ = ["Bhyve", "Facts", "Folder", "Kvm", "Program"]
 
 
 class Program(Value):
@@ -37,6 +37,32 @@ class Kvm(Value):
     joined: bool = False
 
 
+class Bhyve(Value):
+    """What a FreeBSD host has for bhyve.
+
+    Attributes:
+        modules: those of vmm, nmdm, if_tuntap, if_bridge that the kernel has.
+        root: whether it is root who asks.
+        monitor: whether bhyve has -M.
+        control: whose /dev/vmmctl is: mine, root, a group's name, or empty where it is not.
+        joined: whether this user is in that group by now, though not since the last login.
+        ppt: PCI devices that are bound to ppt(4), by address; None when nobody could tell.
+        wired: (bytes that programs may wire, or -1; bytes that they have wired).
+        up: what net.link.tap.up_on_open is; None where there is none.
+        absent: packages whose files are not there, each with what it is for.
+    """
+
+    modules: tuple[str, ...] = ("vmm", "nmdm", "if_tuntap", "if_bridge")
+    root: bool = False
+    monitor: bool = False
+    control: str = ""
+    joined: bool = False
+    ppt: tuple[str, ...] | None = ()
+    wired: tuple[int, int] = (-1, 0)
+    up: int | None = 1
+    absent: tuple[tuple[str, str], ...] = ()
+
+
 class Folder(Value):
     """A folder of this user's.
 
@@ -65,7 +91,7 @@ class Facts(Value):
         user: who asks, by name.
         hypervisor: QEMU, or bhyve on FreeBSD.
         kvm: whether QEMU can use KVM.
-        vmm: whether bhyve's kernel module is loaded.
+        bhyve: what FreeBSD has for bhyve.
         firmware: the UEFI firmware's file; empty without one.
         qemu_img: what vm-pull converts and looks into images with.
         bwrap: what vm-pull locks it up in.
@@ -87,7 +113,7 @@ class Facts(Value):
     user: str
     hypervisor: Program
     kvm: Kvm = Kvm()
-    vmm: bool = True
+    bhyve: Bhyve = Bhyve()
     firmware: str = ""
     qemu_img: Program = Program()
     bwrap: Program = Program()

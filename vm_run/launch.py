@@ -29,12 +29,14 @@ def launch(placed: Placed, room: Room, options: Options) -> Started:
 
     Raises:
         VmError: the hypervisor is not installed or cannot be started (69), or cannot do what the
-            machine asks for (65), or what cloud-init reads cannot be made (69, 74).
+            machine asks for (65), or what cloud-init reads cannot be made (69, 74), or its TPM
+            cannot be started (65, 69, 74, 75).
     """
     descriptors = Descriptors()
     try:
         _streams(placed.machine, room, options, descriptors)
         note = _seed(placed.machine, room)
+        _tpm(placed.machine, room, descriptors)
         started = _hypervisor(placed, room, options, descriptors)
         started.note = "; ".join(filter(None, (started.note, note)))
         return started
@@ -59,6 +61,15 @@ def _seed(machine: Machine, room: Room) -> str:
     from vm_run.seed import make
 
     return make(machine, room.folder)
+
+
+def _tpm(machine: Machine, room: Room, descriptors: Descriptors) -> None:
+    """The program that is the guest's TPM is started; it ends when the hypervisor does."""
+    if machine.tpm is None or machine.tpm.type != "swtpm":
+        return
+    from vm_run import tpm
+
+    tpm.start(machine, room.folder, descriptors)
 
 
 def _streams(machine: Machine, room: Room, options: Options, descriptors: Descriptors) -> None:

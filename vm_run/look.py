@@ -36,7 +36,7 @@ def dry_run(description: Description, target: str, extra: list[str], form: str) 
     if form == "bhyve-config":
         from vm_run import bhyve_config
 
-        return bhyve_config.flat(placed).rstrip("\n")
+        return bhyve_config.flat(placed, extra=extra).rstrip("\n")
     binary, arguments = _command(placed)
     argv = [binary, *(word for argument in arguments for word in argument.words)]
     if hypervisor(placed.machine) == "bhyve":

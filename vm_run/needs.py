@@ -16,18 +16,31 @@ from vm_spec.devices import (
     VirtioScsi,
     format_of,
 )
+from vm_spec.fault import Fault
 from vm_spec.value import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_spec.devices import Emulation
-    from vm_spec.machine import CloudInit, Machine
+    from vm_spec.machine import CloudInit, Machine, Tpm
 
     Storage = VirtioBlk | AhciHd | AhciCd | VirtioScsi | Drive | Nvme
 
-__all__ = ["File", "Folder", "FreeSocket", "Interface", "Lockable", "Need", "Pci", "Port", "needs"]
-
+__all__ = [
+    "File",
+    "Folder",
+    "FreeSocket",
+    "Interface",
+    "Lockable",
+    "Need",
+    "OfFreeBsd",
+    "Pci",
+    "Port",
+    "Tool",
+    "fault",
+    "needs",
+]
 
 MOST_SEED = 1 << 20  # bytes of a file for cloud-init, whose clouds take 16 to 64 KiB
 OF_DEVICES = 1 << 30  # what is reckoned for the devices' own memory, as libvirt does
@@ -53,12 +66,14 @@ class File(Wanted):
         write: whether it is written to.
         hint: how one comes by it; {} in it is the path, as a shell reads it.
         most: the size in bytes of the regular file that it must be; 0 for any.
+        given: whether it is a node that vm-init gives.
     """
 
     path: str
     write: bool = False
     hint: str = ""
     most: int = 0
+    given: bool = False
 
 
 class Folder(Wanted):
@@ -131,7 +146,28 @@ class FreeSocket(Wanted):
     path: str
 
 
-Need = File | Folder | Interface | Pci | Lockable | Port | FreeSocket
+class Tool(Wanted):
+    """A program that is run for the machine.
+
+    Attributes:
+        name: of the program, or its path.
+        hint: how one comes by it.
+    """
+
+    name: str
+    hint: str
+
+
+class OfFreeBsd(Wanted):
+    """What only FreeBSD has: `vm_run.needs_bhyve`."""
+
+
+Need = File | Folder | Interface | Pci | Lockable | Port | FreeSocket | Tool | OfFreeBsd
+
+
+def fault(need: Wanted, problem: str, hint: str = "") -> Fault:
+    """What is said of a need that is not met."""
+    return Fault(device=need.device, problem=problem, hint=hint)
 
 
 def needs(machine: Machine) -> list[Need]:
@@ -152,13 +188,27 @@ def _own(machine: Machine) -> Iterator[Need]:
     if machine.qemu.hugepages:
         mount = "sudo mkdir -p {} && sudo mount -t hugetlbfs hugetlbfs {}"
         yield Folder(path=machine.qemu.hugepages, hint=mount)
-    for number, com in machine.coms:
-        if com.startswith("/dev/") and not com.startswith("/dev/nmdm"):
-            yield File(path=com, write=True, device=f"com{number}")
+    yield from _serial(machine)
+    if machine.tpm:
+        yield _tpm(machine.tpm)
     if machine.cloud_init:
         yield from _seed(machine.cloud_init)
     if machine.graphic:
         yield Port(address=machine.graphic.host, port=machine.graphic.port, device="graphic")
+
+
+def _serial(machine: Machine) -> Iterator[Need]:
+    for number, com in machine.coms:
+        if com.startswith("/dev/") and not com.startswith("/dev/nmdm"):
+            yield File(path=com, write=True, device=f"com{number}", given=True)
+
+
+def _tpm(tpm: Tpm) -> Need:
+    if tpm.type == "swtpm":
+        hint = "Debian: sudo apt install swtpm; FreeBSD: sudo pkg install swtpm"
+        return Tool(device="tpm", name="swtpm", hint=hint)
+    hint = "the host's TPM is root's: an admin gives it with a rule of udev or devfs.rules"
+    return File(device="tpm", path=tpm.path or "/dev/tpm0", write=True, hint=hint)
 
 
 def _seed(given: CloudInit) -> Iterator[Need]:
@@ -182,7 +232,7 @@ def _device(device: Emulation, name: str) -> Iterator[Need]:
         case VirtioBlk() | AhciHd() | AhciCd() | VirtioScsi() | Drive() | Nvme():
             yield from _image(device, name)
         case VirtioInput():
-            yield File(device=name, fix=device.fix, path=device.path, write=True)
+            yield File(device=name, fix=device.fix, path=device.path, write=True, given=True)
         case Virtio9p():
             yield Folder(device=name, path=device.path)
         case VirtioConsole():

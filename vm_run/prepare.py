@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from vm_run import host
-from vm_run.needs import File, FreeSocket, Interface, Pci, needs
+from vm_run.needs import File, Folder, FreeSocket, Interface, OfFreeBsd, Pci, Port, needs
+from vm_run.program import hypervisor
 from vm_spec.fault import VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -19,14 +20,32 @@ if TYPE_CHECKING:
 __all__ = ["UNAVAILABLE", "lacks", "require"]
 
 UNAVAILABLE = 69
+_ANYWHERE = (File, Folder, FreeSocket, Port)
 
 
 def lacks(machine: Machine, vm: str) -> list[Fault]:
     """Everything that this host lacks for a machine."""
-    return [fault for need in needs(machine) if (fault := host.lack(need, vm))]
+    return [fault for need in _wanted(machine, False) if (fault := host.lack(need, vm))]
 
 
-def require(machine: Machine, vm: str, fix: bool, note: Callable[[str], None]) -> None:
+def _wanted(machine: Machine, detached: bool) -> list[Need]:
+    if hypervisor(machine) != "bhyve":
+        return needs(machine)
+    if host.is_bsd():
+        from vm_run.needs_bhyve import needs_of
+
+        return needs_of(machine, detached)
+    return [need for need in needs(machine) if isinstance(need, _ANYWHERE) and _is_plain(need)]
+
+
+def _is_plain(need: Need) -> bool:
+    """Whether it is more than a node of another system, where a bhyve can only be a stand-in."""
+    return not (isinstance(need, File) and need.path.startswith("/dev/"))
+
+
+def require(
+    machine: Machine, vm: str, fix: bool, note: Callable[[str], None], detached: bool = False
+) -> None:
     """Makes sure that a machine can start here.
 
     Args:
@@ -34,11 +53,12 @@ def require(machine: Machine, vm: str, fix: bool, note: Callable[[str], None]) -
         vm: what the user calls it.
         fix: whether every known repair is applied, and not only those the description asks for.
         note: is told of each repair.
+        detached: whether the machine has no terminal.
 
     Raises:
         VmError: with everything that is lacking and has no repair (69).
     """
-    wanted = needs(machine)
+    wanted = _wanted(machine, detached)
     missing = [need for need in wanted if host.lack(need, vm)]
     if not missing:
         return
@@ -53,10 +73,7 @@ def _repair(missing: Iterable[Need], vm: str, note: Callable[[str], None]) -> No
     for need in missing:
         if isinstance(need, FreeSocket):
             _remove_leftover(need.path, note)
-        elif isinstance(need, Interface | Pci) or (
-            isinstance(need, File) and host.is_node(need.path)
-        ):
-            by_root = True
+        by_root = by_root or _is_vm_inits(need)
     if by_root:
         from vm_run import command
 
@@ -64,10 +81,28 @@ def _repair(missing: Iterable[Need], vm: str, note: Callable[[str], None]) -> No
         command.run(["sudo", "vm-init", vm], terminal=True)
 
 
+def _is_vm_inits(need: Need) -> bool:
+    """Whether vm-init makes what is missing."""
+    match need:
+        case Interface() | Pci():
+            return True
+        case File():
+            return need.given and host.is_node(need.path)
+        case OfFreeBsd():
+            from vm_run import host_bsd
+
+            return host_bsd.by_vm_init(need)
+        case _:
+            return False
+
+
 def _remove_leftover(path: str, note: Callable[[str], None]) -> None:
-    if not host.is_leftover(path):
-        return
     import shlex
+
+    from vm_run import ends
+
+    if not ends.is_leftover(path):
+        return
 
     note(f"rm {shlex.quote(path)}")
     try:

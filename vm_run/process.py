@@ -45,14 +45,23 @@ class Process:
             pass
 
     def wait(self) -> int | None:
-        """Its exit code once `fd` is readable, minus a signal's number; None if not our child."""
+        """Its exit code once `fd` is readable, minus a signal's number; None if nobody knows.
+
+        Of a process that is not our child FreeBSD tells it, and Linux does not.
+        """
         if not self.is_child:
-            return None
+            return None if _LINUX else _told(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def close(self) -> None:
         """Lets go of the process."""
         os.close(self.fd)
+
+
+def _told(fd: int) -> int | None:
+    from vm_run.process_bsd import exit_code
+
+    return exit_code(fd)
 
 
 def _descriptor(pid: int) -> int:
@@ -105,9 +114,15 @@ def signal_name(number: int) -> str:
 def started_at(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 if none of this number runs.
 
+    FreeBSD tells it in seconds since 1970 instead.
+
     With the boot's id it tells a process from a later one of the same number (proc(5), stat). One
     that has ended is none, even if its parent never asks how: not every container has an init.
     """
+    if not _LINUX:
+        from vm_run import process_bsd
+
+        return process_bsd.started_at(pid)
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
             fields = stat.read().rpartition(")")[2].split()

@@ -20,7 +20,7 @@ from vm_spec.fault import VmError
 from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vm_run.argument import Argument
     from vm_run.slots import Placed
@@ -75,6 +75,7 @@ def arguments(placed: Placed, wiring: Wiring = NOMINAL) -> list[Argument]:
         *(one for emulation in machine.emulations for one in device(emulation, on)),
         *(_seed(on) if machine.cloud_init else []),
         *(screen(machine.graphic, on) if machine.graphic else []),
+        *(_tpm(on) if machine.tpm else []),
         *control(on),
         *([argument(*machine.qemu.args, key="qemu.args")] if machine.qemu.args else []),
     ]
@@ -86,6 +87,12 @@ def _seed(on: Board) -> list[Argument]:
 
     shown = device(disk(on.machine, on.folder), on)
     return [replace(one, key="cloud_init") for one in shown]
+
+
+def _tpm(on: Board) -> Iterable[Argument]:
+    from vm_run.qemu_tpm import tpm
+
+    return tpm(on.machine.tpm, on) if on.machine.tpm else ()
 
 
 def _identity(machine: Machine) -> Iterator[Argument]:

@@ -105,6 +105,8 @@ def _microvm(machine: Machine) -> Iterator[Problem]:
         yield "bootrom", "is not used by microvm, which boots a kernel directly", q35
     if machine.graphic:
         yield "graphic", "needs a PCI bus, and microvm has none", q35
+    if machine.tpm:
+        yield "tpm", "is not seen by a guest of microvm", q35
 
 
 def _screen(graphic: Graphic) -> Iterator[Problem]:

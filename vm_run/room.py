@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Room"]
 
+_BHYVE = "bhyve.json"  # what traces.py writes; not imported, for QEMU has none
+_TPM = "swtpm.lock"  # vm_run.tpm.LINK
 _KEPT = ("hypervisor.log", "console.log", "com2.log", "com3.log", "com4.log", ENDED, "lock")
 
 
@@ -85,6 +87,7 @@ class Room:
             )
             raise VmError(Fault(problem=problem, hint=hint), status=state.BUSY)
         self.claim(force=options.force)
+        self.clear(again=True)
         self.sweep(_KEPT[-1:])
 
     def _kill(self, record: Record) -> None:
@@ -131,6 +134,17 @@ class Room:
         except OSError as error:  # this host's own lock must do
             path = state.lock_path(self.file)
             self.unlocked = f"{path}: {error.strerror}; other hosts do not see that this VM runs"
+
+    def clear(self, *, again: bool = False) -> None:
+        """Ends swtpm, and removes what bhyve has left outside; `again`: but for what it can use."""
+        if os.path.lexists(f"{self.folder}/{_TPM}"):
+            from vm_run import tpm
+
+            tpm.end(self.folder)
+        if os.path.exists(f"{self.folder}/{_BHYVE}"):
+            from vm_run import traces
+
+            traces.clear(self, again=again)
 
     def sweep(self, kept: tuple[str, ...] = _KEPT) -> None:
         """Removes what an ended guest leaves, but for what is kept."""
@@ -181,6 +195,7 @@ class Room:
     def leave(self, *, clean: bool = True) -> None:
         """Gives the VM up; what an ended guest left is removed, its logs are kept."""
         if clean:
+            self.clear()
             self.sweep()
             self._unlock()
         if self.own:

@@ -123,6 +123,7 @@ class Session:
             step = self._after(verdict, machine)
             if isinstance(step, str):
                 return self._ending(verdict, step)
+            self.room.clear(again=step.target == self.target)
             self.target = step.target
             self.tell("restarting", outcome=verdict.outcome, target=self.target)
             self.room.claim()
@@ -134,7 +135,10 @@ class Session:
         """
         options = self.options
         if options.check:
-            require(machine, self.room.name, options.fix, lambda text: self.tell("note", text=text))
+            require(
+                machine, self.room.name, options.fix,
+                lambda text: self.tell("note", text=text), options.detached,
+            )  # fmt: skip
         placed = place(self.description, machine)
         if self.signals is None:  # from the second start on they are caught
             signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
@@ -167,9 +171,10 @@ class Session:
         qmp = Qmp.connect(path) if record.get("hypervisor") == "qemu" else None
         now = time.monotonic() - time.time()
         self.starts = [float(at) + now for at in record.get("starts", [])] or [time.monotonic()]
+        guest = self._guest(machine, process, qmp)  # first: from here on signals are the guest's
         self._record(machine, process, record.get("argv", []))
         self.tell("recovered", pid=process.pid, target=self.target)
-        return self._guest(machine, process, qmp)
+        return guest
 
     def _guest(self, machine: Machine, process: Process, qmp: Qmp | None) -> Guest:
         from vm_run.logs import Logs
@@ -179,6 +184,7 @@ class Session:
             self.signals = Signals()
             self.logs = Logs(self.room.folder)
         self.guest = Guest(process, qmp, machine, self.tell)
+        self.guest.folder = self.room.folder
         self.guest.patience = lambda: take(self.room.folder)
         return self.guest
 
@@ -234,8 +240,7 @@ class Session:
             return
         from vm_run import script
 
-        said = script.ended(self.script)
-        self.script = None
+        said, self.script = script.ended(self.script), None
         if said:
             self.tell("note", text=said)
 
@@ -276,20 +281,19 @@ class Session:
         if self.signals:
             self.signals.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-        if self.room.leftovers and self.options.panic_on_failed_cleanup:
-            faults = [Fault(problem=f"cannot be removed: {left}") for left in self.room.leftovers]
-            raise VmError(*faults, status=70)
+        left = [f"cannot be removed: {each}" for each in self.room.leftovers]
+        if left and self.options.panic_on_failed_cleanup:
+            raise VmError(*(Fault(problem=problem) for problem in left), status=70)
+        for problem in left:
+            self.tell("note", text=problem)
 
     def _remove_outside(self) -> None:
         """Removes what lies outside the state folder: pid files and sockets of virtio consoles."""
         if not self.starts:
             return
         machine = select(self.description, self.target)
-        if hypervisor(machine) == "bhyve":
-            from vm_run.bhyvectl import destroy
-
-            destroy(machine.name)
-        consoles = (d for d in machine.emulations if isinstance(d, VirtioConsole))
+        kept = machine.emulations if hypervisor(machine) == "qemu" else ()
+        consoles = (d for d in kept if isinstance(d, VirtioConsole))
         sockets = [port.path for device in consoles for port in device.ports]
         for path in (*sockets, self.options.pid_file, self.options.supervisor_pid_file):
             if path:

@@ -12,7 +12,7 @@ import os
 from vm_run import host, qemu
 from vm_run.host_ends import looked_up, own_firmware
 from vm_run.program import program
-from vm_run.starting import Started, start
+from vm_run.starting import Started, listening, start
 from vm_run.wiring import Wiring
 from vm_spec.devices import Nic
 from vm_spec.value import TYPE_CHECKING
@@ -63,7 +63,7 @@ def _descriptors(machine: Machine, room: Room, descriptors: Descriptors) -> dict
     """What QEMU is given open: its monitors, a VNC password, macvtaps."""
     fds = {"qmp": QMP_FD, "supervisor": SUPERVISOR_FD}
     for name, theirs in fds.items():
-        listener = _listening(f"{room.folder}/{name}.sock")
+        listener = listening(f"{room.folder}/{name}.sock")
         descriptors.give(listener.fileno(), theirs)
         listener.close()
     if machine.graphic and machine.graphic.password:
@@ -74,15 +74,6 @@ def _descriptors(machine: Machine, room: Room, descriptors: Descriptors) -> dict
         fds[card.label] = theirs
         descriptors.open(host.macvtap_node(card.name or ""), os.O_RDWR, theirs)
     return fds
-
-
-def _listening(path: str) -> _socket.socket:
-    listener = _socket.socket(_socket.AF_UNIX)
-    if os.path.lexists(path):
-        os.unlink(path)
-    listener.bind(path)
-    listener.listen(8)
-    return listener
 
 
 def _greeted(path: str, machine: Machine) -> int:

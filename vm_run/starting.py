@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import _socket  # `import socket` costs 2 ms, for names that nobody here uses
 import fcntl
 import os
 
 from vm_run.process import spawn
 from vm_spec.fault import Fault, VmError
+from vm_spec.value import TYPE_CHECKING
 
-__all__ = ["Descriptors", "Started", "start"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Descriptors", "Started", "listening", "start"]
 
 _ABOVE = 128  # our own descriptors are moved out of the way of the numbers given to the child
 
@@ -59,14 +64,31 @@ class Descriptors:
             os.close(fd)
 
 
-def start(argv: list[str], descriptors: Descriptors) -> int:
+def listening(path: str) -> _socket.socket:
+    """A socket at a path that can be connected to before anybody accepts."""
+    listener = _socket.socket(_socket.AF_UNIX)
+    if os.path.lexists(path):
+        os.unlink(path)
+    listener.bind(path)
+    listener.listen(8)
+    return listener
+
+
+def start(
+    argv: list[str], descriptors: Descriptors, environment: Mapping[str, str] | None = None
+) -> int:
     """Starts a program with what is open for it, and returns its process id.
+
+    Args:
+        argv: its words, the first one its path.
+        descriptors: what is open for it.
+        environment: its variables; ours when left out.
 
     Raises:
         VmError: it cannot be started (69).
     """
     try:
-        return spawn(argv, descriptors.given, os.environ)
+        return spawn(argv, descriptors.given, os.environ if environment is None else environment)
     except OSError as error:
         problem = f"{argv[0]} cannot be started: {error.strerror}"
         raise VmError(Fault(problem=problem), status=69) from None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import stat
-import struct
 
+from vm_run import locks
 from vm_run.process import started_at
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
@@ -123,7 +122,7 @@ class Lock:
         try:
             lock = cls(fd, path)
             lock.write(os.getpid())
-            _lock(fd, _NAMING, fcntl.F_UNLCK)
+            locks.drop(fd, _NAMING)
         except BaseException:
             os.close(fd)
             raise
@@ -151,9 +150,9 @@ def _taken(path: str, name: str) -> tuple[int, Record]:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            _lock(fd, _NAMING, wait=True)
-            _lock(fd, _RUNNING)
-            if _is_at(fd, path):
+            locks.take(fd, _NAMING, wait=True)
+            locks.take(fd, _RUNNING)
+            if locks.is_at(fd, path):
                 return fd, _holder(fd)
             os.close(fd)  # its last holder has just removed it
         except BlockingIOError:
@@ -165,27 +164,6 @@ def _taken(path: str, name: str) -> tuple[int, Record]:
             raise
 
 
-def _lock(fd: int, byte: int, kind: int = fcntl.F_WRLCK, *, wait: bool = False) -> None:
-    """Locks or unlocks one byte of a file, for all who share this open file.
-
-    Raises:
-        BlockingIOError: another open file holds it, and we do not wait.
-    """
-    set_lock = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
-    set_lock_wait = getattr(fcntl, "F_OFD_SETLKW", fcntl.F_SETLKW)
-    try:
-        fcntl.fcntl(fd, set_lock_wait if wait else set_lock, _request(kind, byte))
-    except PermissionError as error:
-        raise BlockingIOError from error
-
-
-def _request(kind: int, byte: int) -> bytes:
-    """The struct flock of fcntl(2), in the order of Linux or of FreeBSD."""
-    if hasattr(fcntl, "F_OFD_SETLK"):
-        return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
-    return struct.pack("qqihhi4x", byte, 1, 0, kind, os.SEEK_SET, 0)
-
-
 def is_locked(path: str) -> bool:
     """Whether somebody holds the lock in a file; asks the kernel, and takes nothing."""
     try:
@@ -193,20 +171,11 @@ def is_locked(path: str) -> bool:
     except OSError:
         return False
     try:
-        get = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
-        answer = fcntl.fcntl(fd, get, _request(fcntl.F_WRLCK, _RUNNING))
-        return answer != _request(fcntl.F_UNLCK, _RUNNING)
+        return locks.is_held(fd, _RUNNING)
     except OSError:
         return False
     finally:
         os.close(fd)
-
-
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except OSError:
-        return False
 
 
 def _holder(fd: int) -> Record:

@@ -149,6 +149,7 @@ class Orphan:
         called = record.get("machine")
         machine = Machine(name=VmName(called if isinstance(called, str) else name))
         self.guest = Guest(self.process, qmp, machine, self._told)
+        self.guest.folder = self.room.folder
         self.guest.stop_timeout_s = _stop_timeout(record, wish)
         self.guest.patience = lambda: wish.timeout_s
         self.guest.follow(ASKED)
@@ -201,11 +202,8 @@ class Orphan:
         from vm_run.supervise import verdict
 
         found = verdict(self.guest)
-        if self.record.get("hypervisor") == "bhyve":
-            from vm_run.bhyvectl import destroy
-
-            destroy(self.guest.name)
-        for console in self.record.get("consoles", []):
+        is_qemu = self.record.get("hypervisor") == "qemu"
+        for console in self.record.get("consoles", []) if is_qemu else ():
             if console.get("kind") == "virtio":
                 self.room.remove(str(console.get("to")))
         self._close(clean=True)

@@ -40,7 +40,6 @@ _BY_REASON = {
     "guest-shutdown": "poweroff",
     "guest-panic": "triple-fault",
 }
-_BY_STATUS = {0: "reboot", 1: "poweroff", 2: "halt", 3: "triple-fault", 5: "suspend"}
 
 
 class Verdict(Value):
@@ -105,11 +104,13 @@ class Guest:
         stop_timeout_s: how long it has to power off when asked.
         tell: is told what happens: tell("running"), tell("stopping", by="SIGTERM").
         name: what the hypervisor calls it.
+        folder: its state folder.
         patience: how many seconds vm-stop gives it; None for stop_timeout.
     """
 
     def __init__(self, process: Process, qmp: Qmp | None, machine: Machine, tell: Tell) -> None:
         self.name = machine.name
+        self.folder = ""
         self.process = process
         self.qmp = qmp
         self.is_qemu = qmp is not None
@@ -153,10 +154,14 @@ class Guest:
     def press(self) -> None:
         """Presses the power button (ACPI)."""
         self.press_at = time.monotonic() + _PRESS_EVERY_S
-        if self.qmp is None:
-            self.process.send(signal.SIGTERM)  # bhyve(8), SIGNAL HANDLING
-        else:
+        if self.qmp:
             self._told("system_powerdown")
+        elif self.is_qemu:
+            self.process.send(signal.SIGTERM)
+        else:
+            from vm_run.bhyve_end import press
+
+            press(self.process, self.folder)
 
     def force(self, why: str) -> None:
         """Ends the hypervisor so that it closes its images; SIGKILL follows if it does not."""
@@ -268,21 +273,18 @@ def verdict(guest: Guest) -> Verdict:
     listen(guest)
     code = guest.process.wait()
     outcome, detail = guest.outcome, ""
-    if code is not None and code < 0:
+    if code is not None and not guest.is_qemu:
+        from vm_run.bhyve_end import judged
+
+        outcome, detail = judged(code, guest.folder, asked=guest.force_at is not None)
+    elif code is not None and code < 0:
         detail = signal_name(-code)
         outcome = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
     elif outcome is None and code is not None:
-        outcome, detail = _by_status(code, guest), f"exit status {code}"
+        outcome, detail = "error" if code else "poweroff", f"exit status {code}"
     return Verdict(
         outcome=Outcome(outcome or "killed"),
         asked=guest.force_at is not None,
         forced=guest.forced,
         detail=detail,
     )
-
-
-def _by_status(code: int, guest: Guest) -> str:
-    """What an exit status says: bhyve's by its manual; QEMU's only whether it failed."""
-    if guest.is_qemu:
-        return "error" if code else "poweroff"
-    return _BY_STATUS.get(code, "error")

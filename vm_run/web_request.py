@@ -39,13 +39,11 @@ class Asked(Value):
     """One request.
 
     Attributes:
-        method: GET.
         path: as it was sent, nothing decoded, without the query.
         query: what stood behind the first question mark.
         headers: lower-case name -> value; two of one name are joined by a comma.
     """
 
-    method: str
     path: str
     query: str
     headers: Mapping[str, str]
@@ -102,4 +100,4 @@ def parse(head: bytes) -> Asked:
         name, value = header[1].lower(), header[2].strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     path, _, query = line[2].partition("?")
-    return Asked(method=line[1], path=path, query=query, headers=headers)
+    return Asked(path=path, query=query, headers=headers)

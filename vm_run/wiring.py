@@ -29,6 +29,7 @@ class Wiring(Value):
         vhost: whether taps may use the host's vhost-net.
         fds: what is open for the hypervisor already: label of a macvtap device, `qmp`,
             `supervisor` (listening control sockets) or `vnc-password` -> descriptor.
+        monitor: whether bhyve makes the VM itself, which then goes with it (bhyve(8), -M).
         pci: label of a passthru device with `lookup` -> address on this host, 0000:01:00.0.
     """
 
@@ -39,6 +40,7 @@ class Wiring(Value):
     attached: bool = True
     vhost: bool = False
     fds: Mapping[str, int] = NO_FDS
+    monitor: bool = False
     pci: Mapping[str, str] = NO_PCI
 
     def folder(self, name: str) -> str:

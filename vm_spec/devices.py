@@ -227,7 +227,7 @@ class Graphic(Device):
     Attributes:
         host: the address that VNC listens on.
         port: its TCP port, from 5900.
-        password: at most 8 characters; never put on a command line of QEMU.
+        password: at most 8 characters; never put on a command line.
         wait: hold the guest until a viewer has come; bhyve only.
         width: pixels, 640 to 3840.
         height: pixels, 480 to 2160.

@@ -14,9 +14,13 @@ from vm_spec.value import TYPE_CHECKING, replace
 from vm_spec.words import VmName
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vm_spec.machine import Description
 
-__all__ = ["confdir", "context", "find", "load", "names", "read", "stranger"]
+    Judge = Callable[[os.stat_result, str], None]
+
+__all__ = ["confdir", "content", "context", "find", "load", "names", "read", "stranger"]
 
 NO_SUCH_VM, CANNOT_READ, REFUSED = 66, 66, 77
 
@@ -109,6 +113,20 @@ def read(path: str) -> str:
         VmError: it is no regular file, too long, unreadable, no text; or somebody else could have
             written it: what QEMU is told to do, it does with the caller's rights.
     """
+    return _decoded(content(path, MOST_BYTES, _refuse_strangers), path)
+
+
+def content(path: str, most_bytes: int, judge: Judge = lambda _found, _path: None) -> bytes:
+    """What a file holds, whoever could have written it.
+
+    Args:
+        path: the file's; a device or a FIFO does not hold us up.
+        most_bytes: how much it may be.
+        judge: looks at the open file before it is read, and may raise.
+
+    Raises:
+        VmError: it is no regular file, or unreadable (66), or too long (65).
+    """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         opened = os.open(path, flags)
@@ -116,20 +134,20 @@ def read(path: str) -> str:
         problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise VmError(Fault(file=path, problem=problem), status=CANNOT_READ) from None
     try:
-        return _text(opened, path)
+        found = os.fstat(opened)
+        _demand_a_short_file(found, path, most_bytes)
+        judge(found, path)
+        return os.read(opened, most_bytes + 1)
     finally:
         os.close(opened)
 
 
-def _text(opened: int, path: str) -> str:
-    found = os.fstat(opened)
+def _demand_a_short_file(found: os.stat_result, path: str, most_bytes: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise VmError(Fault(file=path, problem="is not a regular file"), status=CANNOT_READ)
-    if found.st_size > MOST_BYTES:
-        problem = f"is longer than {MOST_BYTES // 1024} KiB: not a description"
+    if found.st_size > most_bytes:
+        problem = f"is longer than {most_bytes // 1024} KiB: not a description"
         raise VmError(Fault(file=path, problem=problem))
-    _refuse_strangers(found, path)
-    return _decoded(os.read(opened, MOST_BYTES + 1), path)
 
 
 def _decoded(content: bytes, path: str) -> str:

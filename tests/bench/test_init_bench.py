@@ -1,15 +1,11 @@
 """The benchmark of vm-init still runs, and leaves no contender out of its tables."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.bench.ran import Row, rows
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-CHECKOUT = Path(__file__).parents[2]
 GIVE, RELEASE = "give ms", "release ms"
 ALWAYS = {"vm-init", "sudo vm-init", "ip, 3 commands a tap", "ip -batch"}
 VMMAN = {
@@ -20,20 +16,10 @@ VMMAN = {
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict[tuple[str, str, str], dict[str, object]]:
+def measured() -> dict[tuple[str, str, str], Row]:
     """The rows, by section, contender and metric."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.init", "-n", "1", "--json"],
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads(done.stdout)["rows"]
-    return {(row["section"], row["contender"], row["metric"]): row for row in rows}
+    found = rows("init")
+    return {(str(row["section"]), str(row["contender"]), str(row["metric"])): row for row in found}
 
 
 def test_each_contender_has_its_rows(measured: dict[tuple[str, str, str], object]) -> None:
@@ -46,13 +32,13 @@ def test_each_contender_has_its_rows(measured: dict[tuple[str, str, str], object
 
 
 def test_all_is_measured_but_what_vmman_cannot_do(
-    measured: dict[tuple[str, str, str], dict[str, object]],
+    measured: dict[tuple[str, str, str], Row],
 ) -> None:
     lacking = {key for key, row in measured.items() if not row["figures"]}
     assert lacking == {(section, vmman, RELEASE) for section, vmman in VMMAN.items()}
 
 
-def test_the_aims_are_judged(measured: dict[tuple[str, str, str], dict[str, object]]) -> None:
+def test_the_aims_are_judged(measured: dict[tuple[str, str, str], Row]) -> None:
     judged = {key for key, row in measured.items() if isinstance(row["met"], bool)}
     assert judged == {
         *((section, "vm-init", GIVE) for section in VMMAN),

@@ -1,17 +1,11 @@
 """The benchmark of vm-list still runs, and leaves no contender out of its tables."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.bench.ran import Row, demand_an_installation, rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]  # it installs vm-list
 
-CHECKOUT = Path(__file__).parents[2]
 CONTENDERS = {
     "ten": {"vm-list, each parsed afresh", "python3 -IS -c pass"},
     "thousand": {
@@ -28,24 +22,10 @@ CONTENDERS = {
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict[tuple[str, str], dict[str, object]]:
+def measured() -> dict[tuple[str, str], Row]:
     """The rows of the smaller sections, by section and contender."""
-    if not ((CHECKOUT / ".venv" / "wheels").is_dir() and shutil.which("make")):
-        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-        lacking("needs make and the wheels that ./test.sh keeps")
-    only = [word for section in CONTENDERS for word in ("--only", section)]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.list", "-n", "1", *only, "--json"],
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads(done.stdout)["rows"]
-    return {(row["section"], row["contender"]): row for row in rows}
+    demand_an_installation()
+    return {(str(row["section"]), str(row["contender"])): row for row in rows("list", *CONTENDERS)}
 
 
 def test_each_contender_has_its_row(measured: dict[tuple[str, str], object]) -> None:
@@ -53,7 +33,7 @@ def test_each_contender_has_its_row(measured: dict[tuple[str, str], object]) -> 
 
 
 def test_all_has_figures_but_virsh_where_it_is_not(
-    measured: dict[tuple[str, str], dict[str, object]],
+    measured: dict[tuple[str, str], Row],
 ) -> None:
     without = {contender for (_, contender), row in measured.items() if not row["figures"]}
     assert without <= {"virsh list --all, 1000 domains"}

@@ -22,9 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import pytest
-
 from tests.copied import copied
+from tests.lacking import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,9 +94,9 @@ class Lab:
     root: Path
 
     def __init__(self) -> None:
-        lacking = [tool for tool in TOOLS if not shutil.which(tool)]
-        if os.getuid() != 0 or lacking:
-            _cannot(f"a lab needs root and {' '.join(lacking) or 'nothing else'}")
+        missing = [tool for tool in TOOLS if not shutil.which(tool)]
+        if os.getuid() != 0 or missing:
+            lacking(f"a lab needs root and {' '.join(missing) or 'nothing else'}")
         self._first: subprocess.Popen[str] | None = None
         self._pid = 0
         self._folder = ""
@@ -115,7 +114,7 @@ class Lab:
         )
         assert self._first.stdout is not None
         if self._first.stdout.readline() != "ready\n":
-            _cannot(f"the lab cannot be built: {self._first.communicate(timeout=10)[1]}")
+            lacking(f"the lab cannot be built: {self._first.communicate(timeout=10)[1]}")
         own = self._first.pid
         self._pid = int(Path(f"/proc/{own}/task/{own}/children").read_text().split()[0])
         self.root = Path(f"/proc/{self._pid}/root")
@@ -248,8 +247,3 @@ def _copy_module(name: str, lib: Path) -> None:
     copied(package, lib / package.name)
     for compiled in package.parent.glob("*__mypyc*.so"):
         shutil.copy(compiled, lib)
-
-
-def _cannot(why: str) -> None:
-    lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-    lacking(why)

@@ -10,7 +10,6 @@ import pytest
 
 from tests.init.lab import Lab
 from tests.init.test_attacks import POLICY, VM_INIT, besieged, describe, given, init, links, tap
-from tests.init.test_attacks_2 import HOLDS
 
 pytestmark = pytest.mark.root
 
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.root
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with besieged() as made:
-        made.write("/usr/local/bin/holds", f"#!/usr/bin/python3 -I\n{HOLDS}", mode=0o755)
         yield made
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.copied import copied
+from tests.lacking import need
 from vm_init import admission
 
 CHECKOUT = Path(__file__).parents[2]
@@ -27,13 +28,6 @@ def run(*argv: str | Path, cwd: Path = CHECKOUT, **environment: str) -> str:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
-
-
-def needs(*programs: str) -> None:
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    for program in programs:
-        if shutil.which(program, path=path) is None:
-            pytest.skip(f"no {program} here")
 
 
 def test_the_sudoers_file_is_what_the_code_generates() -> None:
@@ -68,13 +62,14 @@ def test_a_path_cannot_bring_a_rule_of_its_own(helper: str) -> None:
 
 
 def test_visudo_accepts_the_file() -> None:
-    needs("visudo")
+    need("visudo")
     assert "parsed OK" in run("visudo", "-cf", CHECKOUT / "sudoers.d" / "vm-init")
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    needs("make", PYTHON)
+    need("make")
+    need(PYTHON)
     folder = tmp_path / "copy"
     copied(CHECKOUT / "vm_init", folder / "vm_init")
     copied(CHECKOUT / "etc", folder / "etc")
@@ -106,7 +101,7 @@ def installed(stage: Path) -> dict[str, str]:
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="the paths of Linux")
 def test_threat_76_the_helper_is_installed_with_its_rules(copy: Path, tmp_path: Path) -> None:
-    needs("visudo")
+    need("visudo")
     stage = tmp_path / "stage"
     make(copy, "helper", stage)
     found = installed(stage)

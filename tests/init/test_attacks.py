@@ -62,9 +62,20 @@ while True:
 """
 
 
+# Argument: a tap. It is held until something is written; then it is destroyed, as its owner may.
+HOLDS = """
+import fcntl, os, struct, sys
+fd = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(fd, 0x400454CA, struct.pack("=16sH22x", sys.argv[1].encode(), 0x1002))
+print("held", flush=True)
+if sys.stdin.readline() == "destroy\\n":
+    fcntl.ioctl(fd, 0x400454CB, 0)
+"""
+
+
 @contextmanager
 def besieged() -> Generator[Lab]:
-    """A lab with vm-init as `make install` leaves it, a bridge, and a log."""
+    """A lab with vm-init as `make install` leaves it, a bridge, a log, and who holds a tap."""
     with Lab() as lab:
         lab.check("sh", "-c", DEV)
         lab.install()
@@ -76,6 +87,7 @@ def besieged() -> Generator[Lab]:
         lab.check("ip", "link", "add", "br0", "address", "02:00:00:00:00:0b", "type", "bridge")
         lab.check("ip", "link", "add", "vbr", "type", "veth", "peer", "name", "rbv")
         lab.launcher("logs", LOG)
+        lab.write("/usr/local/bin/holds", f"#!/usr/bin/python3 -I\n{HOLDS}", mode=0o755)
         logs = lab.start("logs")
         assert logs.stdout is not None
         assert logs.stdout.readline() == "ready\n"

@@ -27,22 +27,12 @@ from vm_init.admission import HELPER
 
 pytestmark = pytest.mark.root
 
-# Argument: a tap. It is held until something is written; then it is destroyed, as its owner may.
-HOLDS = """
-import fcntl, os, struct, sys
-fd = os.open("/dev/net/tun", os.O_RDWR)
-fcntl.ioctl(fd, 0x400454CA, struct.pack("=16sH22x", sys.argv[1].encode(), 0x1002))
-print("held", flush=True)
-if sys.stdin.readline() == "destroy\\n":
-    fcntl.ioctl(fd, 0x400454CB, 0)
-"""
 TWO = tap("vma", card="a") + tap("vmb", card="b")
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with besieged() as made:
-        made.write("/usr/local/bin/holds", f"#!/usr/bin/python3 -I\n{HOLDS}", mode=0o755)
         yield made
 
 

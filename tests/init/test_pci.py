@@ -23,6 +23,10 @@ GPU, SOUND, BRIDGE = "0000:01:00.0", "0000:01:00.1", "0000:00:01.0"
 root = pytest.mark.root
 
 
+class KilledError(BaseException):
+    """The end of a process that nobody catches."""
+
+
 @dataclass
 class Fake:
     """A tree like /sys. Writing to its files does what the kernel would do.
@@ -79,6 +83,16 @@ class Fake:
             busy=self.busy,
             patience=0.2,
         )._replace(**other)
+
+    def dying(self, after: int) -> Host:
+        """One whose caller dies before the write after so many."""
+
+        def write(fd: int, text: str) -> None:
+            if len(self.wrote) == after:
+                raise KilledError
+            self.write(fd, text)
+
+        return self.host(write=write)
 
     def busy(self, path: str) -> bool:
         return self.held and Path(path).exists()
@@ -430,18 +444,10 @@ def test_a_former_driver_that_does_not_take_it_back_is_told(fake: Fake) -> None:
 @root
 @pytest.mark.parametrize("killed_after", range(4))
 def test_threat_70_killed_at_any_write_it_can_be_undone(fake: Fake, killed_after: int) -> None:
-    class KilledError(BaseException):
-        pass
-
-    def dying(fd: int, text: str) -> None:
-        if len(fake.wrote) == killed_after:
-            raise KilledError
-        fake.write(fd, text)
-
     fake.add(GPU, "nouveau")
     record = intend(fake)
     try:
-        pci.act(record, ALICE, fake.host(write=dying))
+        pci.act(record, ALICE, fake.dying(killed_after))
     except KilledError:
         pass
     for _ in range(2):
@@ -455,18 +461,10 @@ def test_threat_70_killed_at_any_write_it_can_be_undone(fake: Fake, killed_after
 def test_threat_70_killed_at_any_write_of_undoing_it_can_be_undone(
     fake: Fake, killed_after: int
 ) -> None:
-    class KilledError(BaseException):
-        pass
-
-    def dying(fd: int, text: str) -> None:
-        if len(fake.wrote) == killed_after:
-            raise KilledError
-        fake.write(fd, text)
-
     fake.add(GPU, "nouveau")
     record = pci.act(intend(fake), ALICE, fake.host())
     with pytest.raises(KilledError):
-        pci.undo(record, fake.host(write=dying))
+        pci.undo(record, fake.dying(killed_after))
     assert pci.undo(record, fake.host()) == ""
     assert (fake.driver(GPU), fake.override(GPU)) == ("nouveau", "(null)")
     assert not fake.node.exists()

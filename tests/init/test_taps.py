@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare and ip"),
-]
+from tests.init import own_network
+from tests.init.own_network import KILLED
 
-CHECKOUT = Path(__file__).parents[2]
+pytestmark = pytest.mark.root
 
 PRELUDE = """
-import fcntl, os, signal, subprocess, sys, tempfile, time
-from vm_init import netlink, taps
-from vm_init.ledger import Ledger
-from vm_init.record import Record
-from vm_init.request import Tap
-from vm_init.verdict import Caller, Granted, InitError
-
-ALICE = Caller(1501, 1501, "alice", (1501,), ("alice",), "/home/alice")
-BOB = Caller(1502, 1502, "bob", (1502,), ("bob",), "/home/bob")
-
-def ip(words):
-    return subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True).stdout
-
 def granted(name="vm-a", bridge="br0"):
     return Granted(Tap(name, bridge=bridge or "-"), "policy.toml: grant 1", bridge)
 
 def give(name="vm-a", bridge="br0", caller=ALICE):
     return taps.act(taps.intend(granted(name, bridge), caller, "web"), caller)
-
-def refused(act, *given):
-    try:
-        act(*given)
-    except InitError as error:
-        return str(error), error.status
-    raise SystemExit("was not refused")
 
 def attach(name, uid=0, flags=0x1002):
     fd = os.open("/dev/net/tun", os.O_RDWR)
@@ -52,29 +27,14 @@ def attach(name, uid=0, flags=0x1002):
         os.seteuid(0)
     return fd
 
-def names():
-    return {link.name for link in netlink.links()}
-
-ip("link set lo up")
 ip("link add br0 type bridge")
 ip("link set br0 up")
 """
 
 
 def kernel(program: str, timeout_s: float = 120) -> str:
-    """What a program that begins as above says, in a network that ends with it."""
-    python = [sys.executable, "-B", "-c", PRELUDE + program]
-    mounted = 'mount -t sysfs sysfs /sys && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "-n", "-m", "sh", "-c", mounted, "sh", *python],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """What a program says that has the names above, in a network with a bridge."""
+    return own_network.kernel(PRELUDE + program, timeout_s)
 
 
 def test_a_tap_is_the_callers_tagged_up_and_on_its_bridge() -> None:
@@ -315,67 +275,6 @@ ip(f"link set vm-a alias {record.tag}")
 assert taps.undo(record, force=True) == ""
 assert "vm-a" in names()
 """)
-
-
-KILLED = """
-import vm_init
-own = os.path.dirname(vm_init.__file__)
-# They change nothing, and are most of the lines.
-PURE = "parts text value attribute integer message _error".split()
-pure = {getattr(netlink.rt, each).__code__ for each in PURE} | {netlink._link.__code__}
-
-def killed(act, after):
-    "Fork; the child dies by SIGKILL at the line of vm_init that has this number. Whether it did."
-    left = after
-    def trace(frame, event, arg):
-        nonlocal left
-        if not frame.f_code.co_filename.startswith(own) or frame.f_code in pure: return None
-        if event == "line":
-            left -= 1
-            if left == 0: os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-    child = os.fork()
-    if not child:
-        sys.settrace(trace)
-        try: act(); os._exit(0)
-        except BaseException as error: print(repr(error), file=sys.stderr); os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    assert os.waitstatus_to_exitcode(status) in (0, -9), status
-    return status != 0
-
-root = tempfile.mkdtemp()
-def whole():
-    ledger = Ledger.open(root, ALICE.uid, "web")
-    record = module.intend(asked, ALICE, "web")
-    ledger.intend(record)
-    ledger.done(module.act(record, ALICE))
-def release():
-    ledger = Ledger.open(root, ALICE.uid, "web")
-    for record in reversed(ledger.records):
-        assert module.undo(record) == ""
-        ledger.forget(record)
-        assert record.kind == "tap" or not os.path.exists(f"/dev/tap{record.number}")
-    ledger.forget()
-
-netlink.links()
-before = names()
-def as_before():
-    assert names() == before, names()
-    assert os.listdir(root) == []
-lines = 1
-while killed(whole, lines):
-    release(); as_before(); lines += 1
-release()
-undone = 1
-while True:
-    whole()
-    if not killed(release, undone): break
-    release(); as_before(); undone += 1
-as_before()
-assert lines > 100 and undone > 50, (lines, undone)
-os.rmdir(root)
-print(lines, undone)
-"""
 
 
 @pytest.mark.slow

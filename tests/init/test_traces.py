@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
 from tests.init.lab import LIB, Lab
+from tests.lacking import need
 
 pytestmark = pytest.mark.root
 
@@ -72,9 +72,7 @@ class Call(NamedTuple):
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    if not shutil.which("strace"):
-        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-        lacking("needs strace")
+    need("strace")
     with Lab() as made:
         made.install()
         made.write("/etc/vmman/policy.toml", POLICY)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import ssl
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.lacking import need
 
 _KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
@@ -21,9 +19,7 @@ class Authority:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not shutil.which("openssl"):
-            lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-            lacking("openssl is missing: apt install openssl")
+        need("openssl")
         self._folder = folder
         self.file = folder / "authority.pem"
         self._key = folder / "authority.key"

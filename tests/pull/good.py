@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.lacking import need
 from vm_pull.images.image import FIRST, Image, judge, sniff
 from vm_pull.images.vmdk_files import split
+from vm_spec.fault import VmError
 
 MOST = 1 << 40
 MIB = 1 << 20
@@ -44,15 +45,6 @@ KINDS = {
     "raw": ("raw", ""),
 }
 """Each name with QEMU's format and options."""
-
-
-def need(tool: str) -> str:
-    """The path of a program; where CI is set it has to be there."""
-    found = shutil.which(tool)
-    if found is None:
-        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-        lacking(f"{tool} is missing")
-    return found
 
 
 def qemu_img(*words: str | Path, check: bool = True) -> str:
@@ -103,6 +95,20 @@ def judged(path: Path, *, most_bytes: int = MOST) -> Image:
         return judge(fd, kind, most_bytes=most_bytes)
     finally:
         os.close(fd)
+
+
+def judged_content(folder: Path, content: bytes) -> Image:
+    """What the gate says of a file with this in it."""
+    path = folder / "image"
+    path.write_bytes(content)
+    return judged(path)
+
+
+def complaint(folder: Path, content: bytes) -> str:
+    """Why the gate refuses a file with this in it."""
+    with pytest.raises(VmError) as caught:
+        judged_content(folder, content)
+    return caught.value.faults[0].problem
 
 
 def ignore(text: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import need
 from tests.pull import good, hostile
 from vm_pull.images import confine, convert, limited
 from vm_pull.images.confine import Limits
@@ -174,7 +175,7 @@ def test_threat_b19_memory_is_limited(tmp_path: Path) -> None:
 def path(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is all of PATH, with qemu-img in it."""
     folder = tmp_path_factory.mktemp("bin")
-    (folder / "qemu-img").symlink_to(good.need("qemu-img"))
+    (folder / "qemu-img").symlink_to(need("qemu-img"))
     monkeypatch.setenv("PATH", str(folder))
     return folder
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.lacking import need
 from tests.pull import good, hostile
 from vm_pull.images import confine
 from vm_pull.images.confine import Limits
@@ -44,7 +45,7 @@ LEAKING = {
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """A canary, and every hostile image, which points at it."""
     folder = tmp_path_factory.mktemp("lab")
-    good.need("qemu-img")
+    need("qemu-img")
     canary = hostile.canary(folder)
     content = good.disk(2 << 20)
     kinds = ("vdi", "vhd", "vhd-fixed", "vhdx")
@@ -135,12 +136,12 @@ def words_for(kind: str) -> list[str]:
 @pytest.mark.parametrize("name", LEAKING)
 def test_the_attack_is_real(lab: Lab, tmp_path: Path, name: str) -> None:
     (tmp_path / "image").write_bytes(lab[1][name])
-    assert hostile.CANARY in shown(tmp_path, [good.need("qemu-img"), *words_for(LEAKING[name])])
+    assert hostile.CANARY in shown(tmp_path, [need("qemu-img"), *words_for(LEAKING[name])])
 
 
 def sandboxed() -> None:
     """Whether a sandbox can be made here: inside some containers none can."""
-    words = [*confine.sandbox(good.need("bwrap"), "/usr"), "/bin/true"]
+    words = [*confine.sandbox(need("bwrap"), "/usr"), "/bin/true"]
     tried = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if tried.returncode:
         pytest.skip(f"bwrap does not work here: {tried.stderr.decode()}")
@@ -154,7 +155,7 @@ def test_in_the_sandbox_there_is_one_folder_and_no_network(tmp_path: Path) -> No
     sandboxed()
     (tmp_path / "image").touch()
     script = "ls -a /disk; echo; ls -a /etc; echo; ls -d /root /home /tmp /proc /sys; ls image"
-    room = confine.sandbox(good.need("bwrap"), str(tmp_path))
+    room = confine.sandbox(need("bwrap"), str(tmp_path))
     seen = subprocess.run(
         [*room, "/bin/sh", "-c", f"{script}; mkdir /usr/x"],
         capture_output=True,
@@ -211,7 +212,7 @@ def test_threat_b23_without_the_gate_the_sandbox_shows_nothing(lab: Lab, tmp_pat
 @pytest.fixture
 def open_lab() -> Iterator[Path]:
     """A folder that everybody may read, with a canary; and in it `work`, which is nobody's."""
-    good.need("qemu-img")
+    need("qemu-img")
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -234,9 +235,9 @@ def test_threat_b23_nor_does_it_for_an_ordinary_user(open_lab: Path, name: str) 
         **hostile.embedded(canary),
     }
     (work / "image").write_bytes(images[name])
-    as_nobody = [good.need("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    room = confine.sandbox(good.need("bwrap"), str(work))
-    argv = [good.need("qemu-img"), *words_for(LEAKING[name])]
+    as_nobody = [need("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    room = confine.sandbox(need("bwrap"), str(work))
+    argv = [need("qemu-img"), *words_for(LEAKING[name])]
     assert hostile.CANARY in shown(work, [*as_nobody, *argv])
     (work / "out").unlink()
     assert hostile.CANARY[:20] not in shown(work, [*as_nobody, *room, *argv])

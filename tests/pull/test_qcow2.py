@@ -9,23 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.pull import good, hostile
+from tests.pull.good import complaint, judged_content
 from tests.pull.hostile import CLUSTER, COMPRESSED, COPIED, DATA, qcow2
-from vm_pull.images.image import Image
 from vm_spec.fault import VmError
 
 GIB = 1 << 30
-
-
-def judged(folder: Path, content: bytes) -> Image:
-    path = folder / "image"
-    path.write_bytes(content)
-    return good.judged(path)
-
-
-def complaint(folder: Path, content: bytes) -> str:
-    with pytest.raises(VmError) as caught:
-        judged(folder, content)
-    return caught.value.faults[0].problem
 
 
 @pytest.mark.parametrize(
@@ -68,7 +56,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, words: str, content: bytes) -> No
 
 
 def test_an_image_that_was_not_closed_is_accepted_with_a_note(tmp_path: Path) -> None:
-    assert judged(tmp_path, qcow2(incompatible=1)).notes == ("was not closed properly",)
+    assert judged_content(tmp_path, qcow2(incompatible=1)).notes == ("was not closed properly",)
 
 
 def test_snapshots_are_noted_and_only_their_table_is_looked_at(tmp_path: Path) -> None:
@@ -87,18 +75,18 @@ def test_snapshots_are_noted_and_only_their_table_is_looked_at(tmp_path: Path) -
 
 def test_unknown_extensions_and_a_left_over_backing_format_are_no_fault(tmp_path: Path) -> None:
     extensions = [(hostile.BACKING_FORMAT, b"raw"), (0x12345678, b"whatever")]
-    assert judged(tmp_path, qcow2(extensions=extensions)).size == 65536
+    assert judged_content(tmp_path, qcow2(extensions=extensions)).size == 65536
 
 
 def test_clusters_of_zeros_need_no_place(tmp_path: Path) -> None:
-    assert judged(tmp_path, qcow2(l2=[1, COPIED | 1 << 40 | 1])).size == 65536
+    assert judged_content(tmp_path, qcow2(l2=[1, COPIED | 1 << 40 | 1])).size == 65536
 
 
 def test_only_the_last_cluster_of_a_disk_may_be_cut_to_what_the_disk_has_of_it(
     tmp_path: Path,
 ) -> None:
     last = qcow2(size=512, l2=[COPIED | DATA])
-    assert judged(tmp_path, last[: DATA + 512]).size == 512
+    assert judged_content(tmp_path, last[: DATA + 512]).size == 512
     assert "cut short" in complaint(tmp_path, last[: DATA + 511])
     assert "cut short" in complaint(tmp_path, qcow2(size=8192)[: DATA + 512])
 

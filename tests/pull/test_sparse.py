@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pull import good
+from tests.lacking import need
 from vm_pull.archive.sparse import SparseFile
 from vm_spec.fault import VmError
 
@@ -192,10 +192,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
     place = tmp_path / "small"
     place.mkdir()
-    argv = [good.need("mount"), "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    argv = [need("mount"), "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
     subprocess.run(argv, stdin=subprocess.DEVNULL, check=True)
     yield place
-    subprocess.run([good.need("umount"), place], stdin=subprocess.DEVNULL, check=True)
+    subprocess.run([need("umount"), place], stdin=subprocess.DEVNULL, check=True)
 
 
 @pytest.mark.root

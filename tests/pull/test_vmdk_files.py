@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.pull import good, hostile
+from tests.pull.good import complaint, judged_content
 from tests.pull.hostile import SPLIT, vmdk
 from vm_pull.images import convert
 from vm_pull.images.image import Image
@@ -37,18 +38,6 @@ ddb.longContentID = "0123456789abcdef0123456789abcdef"
 ddb.uuid = "60 00 C2 9e 12 34 56 78-9a bc de f0 12 34 56 78"
 ddb.virtualHWVersion = "9"
 """
-
-
-def judged(folder: Path, content: bytes) -> Image:
-    path = folder / "image"
-    path.write_bytes(content)
-    return good.judged(path)
-
-
-def complaint(folder: Path, content: bytes) -> str:
-    with pytest.raises(VmError) as caught:
-        judged(folder, content)
-    return caught.value.faults[0].problem
 
 
 def test_the_parts_of_a_disk_come_in_order_with_their_sizes() -> None:
@@ -177,12 +166,12 @@ def test_what_is_wrong_with_a_sparse_vmdk_is_said(
 
 def test_a_grain_of_zeros_needs_no_place_where_the_header_allows_it(tmp_path: Path) -> None:
     zeroed = hostile.patched(vmdk(grains=[1]), 8, b"\5\0\0\0")
-    assert judged(tmp_path, zeroed).size == 65536
+    assert judged_content(tmp_path, zeroed).size == 65536
 
 
 def test_only_the_last_grain_of_a_disk_may_be_cut_to_what_the_disk_has_of_it(
     tmp_path: Path,
 ) -> None:
     last = vmdk(capacity=3)
-    assert judged(tmp_path, last[: 131 * 512]).size == 3 * 512
+    assert judged_content(tmp_path, last[: 131 * 512]).size == 3 * 512
     assert "cut short" in complaint(tmp_path, last[: 131 * 512 - 1])

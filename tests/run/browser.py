@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.lacking import lacking
 from tests.run.pixels import decoded
 from vm_run.picture import Picture
 from vm_run.process import spawn
@@ -32,7 +31,6 @@ def program() -> str:
         found = shutil.which(name)
         if found:
             return found
-    lacking = pytest.fail if os.environ.get("CI") else pytest.skip
     lacking("chromium is missing")
 
 

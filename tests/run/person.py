@@ -14,7 +14,7 @@ from tests.run.vm import Vm
 
 
 class Person:
-    """Who types `COMMAND WORDS...` at a terminal; COMMAND is a module: vm_run.console."""
+    """Who types `COMMAND WORDS...` at a terminal; COMMAND is a module: vm_run."""
 
     def __init__(self, vm: Vm, module: str, *words: str) -> None:
         self.pid, self.terminal = pty.fork()
@@ -29,7 +29,7 @@ class Person:
         """The terminal's settings, as stty shows them."""
         return termios.tcgetattr(self.terminal)
 
-    def reads(self, what: bytes, timeout_s: float = 30) -> None:
+    def reads(self, what: bytes, timeout_s: float = 60) -> None:
         """Waits until a text has come that was not there at the last call."""
         deadline = time.monotonic() + timeout_s
         while what not in self.seen:

@@ -83,9 +83,9 @@ RECORDED: dict[str, tuple[list[str], dict[str, str]]] = {
         },
     ),
     "-m 4096K": (
-        ["-o", "bootrom=/usr/local/share/uefi-firmware/BHYVE_UEFI.fd", "-m", "4096K", "vm"],
+        ["-o", "bootrom=/usr/local/share/uefi-firmware/BHYVE_UEFI.fd", "-m", "4M", "vm"],
         {
-            "memory.size": "4096K",
+            "memory.size": "4M",
             "bootrom": "/usr/local/share/uefi-firmware/BHYVE_UEFI.fd",
             "name": "vm",
         },
@@ -708,12 +708,11 @@ MACHINES: dict[str, Placed] = {
         hostbridge=HostBridge("amd_hostbridge"), lpc_slot=PciSlot(slot=1, function=1)
     ),
     "graphic": placed(
-        graphic=Graphic(
-            label=IT, host="::1", password="secret", wait=True, vga=VgaMode("off"), port=5901
-        )
+        graphic=Graphic(label=IT, host="::1", wait=True, vga=VgaMode("off"), port=5901)
     ),
     "own keys": placed(
-        VirtioRnd(label=IT), bhyve=Bhyve(config=(("x86.strictmsr", False), ("a", "%(name)")))
+        VirtioRnd(label=IT),
+        bhyve=Bhyve(config=(("x86.strictmsr", False), ("system.sku", "%(name)"))),
     ),
     "percent": placed(VirtioBlk(label=IT, path=FilePath("/a%(name)\\b"))),
     "virtio-blk": placed(
@@ -765,7 +764,7 @@ MACHINES: dict[str, Placed] = {
                 ConsolePort(name=Label("p1"), path=FilePath("/p1=x")),
                 ConsolePort(name=Label("p2"), path=FilePath("/p2")),
             ),
-            bhyve=(("port.0.x", "y"), ("z", 1)),
+            bhyve=(("port.4.name", "y"), ("port.4.path", "/y")),
         )
     ),
     "virtio-9p": placed(
@@ -800,7 +799,7 @@ def test_each_line_is_a_key_an_equals_sign_and_a_value() -> None:
         "x86.vmexit_on_hlt=true\n"
         "rtc.use_localtime=false\n"
         "cpus=1\n"
-        "memory.size=262144K\n"
+        "memory.size=256M\n"
         "pci.0.0.0.device=hostbridge\n"
         "pci.0.31.0.device=lpc\n"
         "pci.0.2.0.device=ahci\n"
@@ -837,7 +836,7 @@ def test_a_backslash_without_a_percent_sign_is_left_alone() -> None:
 def test_the_users_own_keys_come_before_the_name_only_and_word_for_word() -> None:
     assert config(MACHINES["own keys"])[-3:] == [
         ("x86.strictmsr", "false"),
-        ("a", "%(name)"),
+        ("system.sku", "%(name)"),
         ("name", "vm"),
     ]
 
@@ -865,6 +864,35 @@ def test_what_has_no_key_is_named_in_a_comment() -> None:
     lines = flat(machine).splitlines()
     assert lines[0] == r"# not in this file: bhyve -k FILE -s '0:22:0,virtio-gpu,a\nb' -w -x"
     assert not [line for line in lines[1:] if line.startswith("#") or "22" in line]
+
+
+def test_a_raw_device_that_is_known_has_keys() -> None:
+    machine = placed(Raw(label=IT, value="ahci,hd:/a,ser=A,cd:/c.iso", bhyve=(("port.0.nmrr", 1),)))
+    assert beside(machine) == []
+    assert [line for line in flat(machine).splitlines() if "pci.0.22" in line] == [
+        "pci.0.22.0.device=ahci",
+        "pci.0.22.0.port.0.type=hd",
+        "pci.0.22.0.port.0.path=/a",
+        "pci.0.22.0.port.0.ser=A",
+        "pci.0.22.0.port.1.type=cd",
+        "pci.0.22.0.port.1.path=/c.iso",
+        "pci.0.22.0.port.0.nmrr=1",
+    ]
+    words = argv(machine)
+    assert words[-5:-3] == ["-l", "bootrom,/usr/local/share/uefi-firmware/BHYVE_UEFI.fd"]
+    assert words[-3:] == ["-o", "pci.0.22.0.port.0.nmrr=1", "vm"]
+
+
+def test_arguments_of_the_command_line_are_named_in_the_comment() -> None:
+    line = flat(placed(), extra=["-p", "0:1"]).splitlines()[0]
+    assert line == "# not in this file: bhyve -k FILE -p 0:1"
+
+
+def test_a_file_with_a_password_says_so_first() -> None:
+    machine = placed(graphic=Graphic(label=IT, password="s3cret"))
+    lines = flat(machine).splitlines()
+    assert lines[0] == "# A password is in this file: let nobody else read it (chmod 600)."
+    assert "pci.0.28.0.password=s3cret" in lines
 
 
 def test_a_machine_that_has_keys_for_all_has_nothing_beside_its_file() -> None:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings
 
-from tests import strategies
+from tests.run.bhyve_machines import machines
 from vm_run.bhyve import argv
-from vm_run.bhyve_config import beside, flat
+from vm_run.bhyve_config import beside, flat, secret
 from vm_run.imports.bhyve_model import Answer, answer
-from vm_run.imports.bhyve_tree import Tree
+from vm_run.imports.bhyve_tree import Tree, get
 from vm_run.slots import Placed, place
 from vm_run.wiring import Wiring
-from vm_spec import VmError, load, loads, select
+from vm_spec import load, select
+from vm_spec.devices import (
+    AhciCd,
+    AhciHd,
+    Emulation,
+    Hda,
+    Nvme,
+    Passthru,
+    Virtio9p,
+    VirtioBlk,
+    VirtioConsole,
+    VirtioInput,
+    VirtioScsi,
+)
 from vm_spec.machine import Bhyve, Machine
 from vm_spec.value import replace
 
@@ -35,13 +45,8 @@ RUN = [
     ("vmrun.json", "default"),
     ("vmrun.json", "install"),
 ]
-KINDS = (
-    *("virtio-blk", "ahci-hd", "ahci-cd", "nvme", "virtio-net", "e1000", "virtio-console"),
-    *("virtio-9p", "virtio-rnd", "virtio-input", "hda", "passthru"),
-)
-OTHERS = ("bhyve", "extra_options", "kernel", "initrd", "cmdline", "cloud_init", "emulations")
 OLD = ("lpc.bootrom", "lpc.bootvars")  # in files only, for bhyve of 14 and older
-SIZES = st.integers(256, 1 << 20).map(lambda pages: pages * 4096)
+SHARDS, EXAMPLES_EACH = 20, 500
 
 
 def without_own_arguments(machine: Machine) -> Machine:
@@ -50,74 +55,91 @@ def without_own_arguments(machine: Machine) -> Machine:
     return replace(machine, bhyve=Bhyve(config=config), extra_options=())
 
 
-def judged(placed: Placed) -> tuple[Answer, Answer]:
+def judged(placed: Placed, wiring: Wiring) -> tuple[Answer, Answer]:
     """What bhyve makes of our command line, and of our file."""
-    labels = [device.label for device in placed.machine.emulations]
-    wiring = Wiring(pci=dict.fromkeys(labels, "0000:01:00.0"))
-    text = flat(placed, wiring)
-    file = answer(["-k", "it.conf", *beside(placed, wiring)], {"it.conf": text}.__getitem__)
-    return answer(argv(placed, wiring)[1:], str), file
+    text, hidden = flat(placed, wiring), secret(placed, wiring)
+    files = {"it.conf": text, f"{wiring.folder('vm')}/secret.conf": hidden}
+    file = answer(["-k", "it.conf", *beside(placed, wiring)], files.__getitem__)
+    return answer(argv(placed, wiring)[1:], files.__getitem__), file
 
 
 def known(found: Answer) -> Tree:
-    """The configuration that is in command lines too."""
-    return {key: text for key, text in found.keys if key not in OLD}
+    """The configuration without what only older ones read, in files: for main it is no key."""
+    return {key: text for key, text in found.keys if key not in OLD and not key.endswith(".dev")}
 
 
 def ignored(found: Answer) -> list[str]:
-    """Keys that no bhyve ever reads."""
-    return [one for one in found.unread if one.partition("=")[0] not in OLD]
+    """Keys that no bhyve ever reads; virtio-scsi's `dev` is one of 15 and older."""
+    keys = (one.partition("=")[0] for one in found.unread)
+    return [key for key in keys if key not in OLD and not key.endswith(".dev")]
 
 
 @pytest.mark.parametrize(("file", "target"), RUN)
 def test_bhyve_takes_each_example_and_ignores_no_key(file: str, target: str) -> None:
     description = load(str(EXAMPLES / file))
     machine = without_own_arguments(select(description, target))
-    line, text = judged(place(description, machine))
+    labels = [device.label for device in machine.emulations]
+    wiring = Wiring(pci=dict.fromkeys(labels, "0000:01:00.0"))
+    line, text = judged(place(description, machine), wiring)
     assert known(line) == known(text)
     assert ignored(line) == ignored(text) == []
     assert line.messages == ()
 
 
-@st.composite
-def machines(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Placed:
-    """Machines of what bhyve has, in random words."""
-    import tomli_w
-
-    table: strategies.Table = draw(strategies.machine(0))
-    devices: list[strategies.Table] = draw(
-        st.lists(st.sampled_from(KINDS).flatmap(strategies.device), max_size=3)
-    )
-    for key in OTHERS:
-        table.pop(key, None)
-    for device in devices:
-        device.pop("bhyve", None)
-        device.pop("format", None)
-        device.pop("slot", None)
-    if table.get("graphic"):
-        table["graphic"].pop("bhyve", None)
-        table["graphic"]["host"] = draw(st.sampled_from(["127.0.0.1", "::1", "0.0.0.0"]))  # noqa: S104
-    table |= {"name": "vm", "mem": draw(SIZES), "emulations": devices}
-    try:
-        description = loads(tomli_w.dumps(table))
-        placed = place(description, description.machine)
-        argv(placed)
-        flat(placed)
-    except VmError:
-        assume(False)
-        raise
-    return placed
+def files(device: Emulation) -> dict[str, str]:
+    """A device's keys of files of the host, and the files that the description names."""
+    match device:
+        case VirtioBlk() | VirtioInput() | Virtio9p():
+            return {"path": device.path}
+        case AhciHd() | AhciCd():
+            return {"port.0.path": device.path}
+        case VirtioScsi():
+            return {"target.0": device.path}
+        case VirtioConsole():
+            ports = enumerate(device.ports)
+            return {f"port.{number}.path": port.path for number, port in ports}
+        case Nvme() | Hda() | Passthru():
+            fields = ("path", "play", "rec", "rom")
+            return {key: path for key in fields if (path := getattr(device, key, None))}
+        case _:
+            return {}
 
 
-@settings(
-    max_examples=100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-@given(machines())
-def test_bhyve_takes_any_machine_as_a_line_and_as_a_file_and_ignores_no_key(
-    placed: Placed,
-) -> None:
-    line, text = judged(placed)
-    assert known(line) == known(text)
-    assert ignored(line) == ignored(text) == []
+def named(placed: Placed) -> dict[str, str]:
+    """The same of the whole machine."""
+    machine, found = placed.machine, dict[str, str]()
+    for device in machine.emulations:
+        slot = placed.slots[device.label]
+        node = f"pci.{slot.bus}.{slot.slot}.{slot.function}"
+        found |= {f"{node}.{key}": path for key, path in files(device).items()}
+    found |= {f"lpc.com{number}.path": com for number, com in machine.coms if com.startswith("/")}
+    rom = machine.bootrom if machine.bootrom != "uefi" else None
+    return found | ({"bootrom": rom} if rom else {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_bhyve_takes_any_machine_as_a_line_and_as_a_file_and_ignores_no_key(shard: int) -> None:
+    """Ten thousand machines in all; the shards run beside each other."""
+    seen: list[int] = []
+
+    @settings(max_examples=EXAMPLES_EACH, deadline=None, database=None)
+    @given(machines())
+    def law(drawn: tuple[Placed, Wiring]) -> None:
+        placed, wiring = drawn
+        seen.append(shard)
+        line, text = judged(placed, wiring)
+        assert known(line) == known(text)
+        assert ignored(line) == ignored(text) == []
+        machine, tree = placed.machine, line.tree
+        assert {key: get(tree, key) for key in named(placed)} == named(placed)
+        words = argv(placed, wiring)
+        assert ("-A" in words) == machine.generate_acpi
+        assert ("-M" in words) == wiring.monitor
+        assert tree["name"] == "vm" == words[-1]
+        password = machine.graphic.password if machine.graphic else ""
+        assert ("-k" in words) == any(key.endswith(".password") for key in tree)
+        assert not password or [word for word in words if f"password={password}" in word] == []
+
+    law()
+    assert len(seen) >= EXAMPLES_EACH

@@ -13,7 +13,7 @@ from tests.run.home import Home
 from vm_init import policy
 from vm_run import command, doctor, examination, host
 from vm_run.doctor import Finding
-from vm_run.hostfacts import Facts, Folder, Kvm, Program
+from vm_run.hostfacts import Bhyve, Facts, Folder, Kvm, Program
 from vm_run.room import Room
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import replace
@@ -151,7 +151,7 @@ def test_what_a_plain_guest_does_without_is_a_note(
             "folder",
             "/c: it can be written by everybody; no description in it is believed",
         ),
-        (replace(BSD, vmm=False), "vmm", "is not loaded"),
+        (replace(BSD, bhyve=Bhyve(modules=())), "vmm", "is not loaded"),
         (replace(BSD, firmware=""), "UEFI", "no firmware"),
     ],
 )
@@ -163,9 +163,13 @@ def test_what_no_guest_can_do_without_is_missing(facts: Facts, about: str, said:
 
 def test_on_freebsd_it_is_bhyve_and_its_module_that_count() -> None:
     found = doctor.judge(BSD)
-    assert [each.about for each in found[:3]] == ["bhyve", "vmm", "UEFI"]
-    assert "hugepages" not in [each.about for each in found]
+    assert [each.about for each in found[:4]] == ["bhyve", "vmm", "way", "UEFI"]
+    assert not {"hugepages", "IOMMU", "memlock", "KVM", "bwrap"} & {each.about for each in found}
     assert doctor.status(found) == 0
+    lacking = doctor.judge(replace(BSD, qemu_img=Program()))
+    assert [each.hint for each in lacking if each.about == "qemu-img"] == [
+        "sudo pkg install qemu-tools"
+    ]
 
 
 def test_a_folder_on_nfs_and_a_full_one_are_noted_beside_it() -> None:
@@ -374,14 +378,12 @@ def test_the_policy_that_is_looked_for_is_the_one_of_vm_init(home: Home) -> None
     assert Facts.defaults["policy"] == "/etc/vmman/policy.toml"
 
 
-def test_on_freebsd_its_module_is_asked_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_freebsd_the_policy_is_below_usr_local(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.vm.runtime
     monkeypatch.setattr(host, "is_bsd", lambda: True)
-    monkeypatch.setenv("BHYVE_BIN", str(home.program("bhyve")))
-    home.program("kldstat", '#!/bin/sh\n[ "$*" = "-q -m vmm" ]\n')
-    assert examination.look().vmm
     assert examination.look().policy == "/usr/local/etc/vmman/policy.toml"
-    home.program("kldstat", "#!/bin/sh\nexit 1\n")
-    assert not examination.look().vmm
 
 
 def test_a_program_that_fails_is_told_with_its_line(

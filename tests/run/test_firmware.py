@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.run import freebsd as hosts
+from tests.run.freebsd import FreeBsd
 from tests.run.home import Home
-from vm_run import firmware
+from vm_run import firmware, host_ends
+from vm_spec import Context, loads
 from vm_spec.fault import VmError
+
+freebsd = pytest.fixture(hosts.freebsd)
 
 
 class Folders:
@@ -179,3 +184,25 @@ def test_variables_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     with pytest.raises(VmError, match="variables cannot be made: No such file") as caught:
         firmware.make_variables(str(tmp_path / "template"), str(tmp_path / "gone" / "vars"))
     assert caught.value.status == 69
+
+
+def test_freebsd_has_one_firmware_and_each_vm_its_own_variables(freebsd: FreeBsd) -> None:
+    folder = str(freebsd.home.folder)
+    machine = loads('bootrom = "uefi"', Context(name="vm", folder=folder)).machine
+    code = host_ends.own_firmware(machine)
+    assert Path(code).read_text() == "BHYVE_UEFI_CODE.fd"
+    variables = freebsd.home.folder / "vm.vars.fd"
+    assert variables.read_text() == "BHYVE_UEFI_VARS.fd"
+    variables.write_text("what the guest has kept")
+    host_ends.own_firmware(machine)
+    assert variables.read_text() == "what the guest has kept"
+
+
+@pytest.mark.parametrize("part", ["CODE", "VARS"])
+def test_on_freebsd_the_firmware_is_a_package(freebsd: FreeBsd, part: str) -> None:
+    (freebsd.place / f"BHYVE_UEFI_{part}.fd").unlink()
+    with pytest.raises(VmError) as caught:
+        firmware.find()
+    (fault,) = caught.value.faults
+    assert fault.problem.endswith(f"BHYVE_UEFI_{part}.fd is missing")
+    assert (fault.hint, caught.value.status) == ("sudo pkg install edk2-bhyve", 69)

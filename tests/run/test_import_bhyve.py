@@ -12,40 +12,23 @@ from typing import Any
 
 import pytest
 
+from tests.run.bhyve_meaning import emitted, filed, meaning, read_file, with_bridges
 from vm_run.bhyve import argv
-from vm_run.bhyve_config import flat
 from vm_run.imports.bhyve import imported
-from vm_run.imports.bhyve_known import devices
-from vm_run.imports.bhyve_model import Answer, answer, memory
-from vm_run.imports.bhyve_same import read_as
-from vm_run.imports.bhyve_tree import Tree, get, is_true
+from vm_run.imports.bhyve_cards import generated
+from vm_run.imports.bhyve_model import Answer, answer
+from vm_run.imports.bhyve_tree import get
 from vm_run.slots import Placed, place
-from vm_run.wiring import Wiring
 from vm_spec import Context, loads
+from vm_spec.devices import E1000, VirtioBlk
 from vm_spec.fault import VmError
+from vm_spec.machine import Machine, Tpm, TpmType
+from vm_spec.words import FilePath
 
 RECORDS: dict[str, Any] = json.loads((Path(__file__).parent / "data/bhyve-argv.json").read_text())
 CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in RECORDS["cases"]}
 TAKEN = [name for name, case in CASES.items() if "error" not in case]
 REFUSED = [name for name, case in CASES.items() if "error" in case]
-
-# record -> the keys that are not the same, for this reason:
-NOT_THE_SAME = {
-    # without firmware bhyve needs a loader: vm-run gives it firmware
-    "config.dump": {"bootrom"},
-    "no bootrom": {"bootrom"},
-    # vm-run gives each card an address of its own, stable for ever
-    "e1000 mtu is not read": {"pci.0.2.0.mac"},
-    "virtio-net netgraph": {"pci.0.2.0.mac"},
-    "virtio-net slirp": {"pci.0.2.0.mac"},
-    # ./path=/d.img: the same file
-    "virtio-blk path=": {"pci.0.3.0.path"},
-}
-
-TOPOLOGY = ("cpus", "sockets", "cores", "threads")
-FALSE = ("memory.wired", "x86.vmexit_on_hlt", "destroy_on_poweroff", "x86.x2apic")
-TRUE = ("acpi_tables", "virtio_msix", "x86.mptable", "rtc.use_localtime", "x86.strictmsr")
-BRIDGES = {"pci.0.0.0.device": "hostbridge", "pci.0.31.0.device": "lpc"}
 
 
 @pytest.fixture(autouse=True)
@@ -62,47 +45,22 @@ def machine(text: str) -> Placed:
 
 
 def made(args: list[str]) -> Answer:
-    return answer(args, lambda name: Path(name).read_bytes().decode())
-
-
-def meaning(found: Answer) -> Tree:
-    """What bhyve reads of a configuration, each thing in one way of several that mean the same.
-
-    The two bridges are there for they always are in ours.
-    """
-    ignored = {line.partition("=")[0] for line in found.unread} | {"config.dump"}
-    tree = {key: get(found.tree, key) for key in found.tree if key not in ignored}
-    tree.pop("disk", None)  # a variable of one record's own
-    numbers = {key: int(tree.pop(key, "0")) for key in TOPOLOGY}
-    if not numbers["sockets"] | numbers["cores"] | numbers["threads"]:
-        numbers["sockets"] = numbers["cpus"]
-    tree["topology"] = "x".join(str(numbers[key] or 1) for key in TOPOLOGY[1:])
-    tree["memory.size"] = str(memory(tree["memory.size"]))
-    for keys, default in ((FALSE, False), (TRUE, True)):
-        tree |= {key: str(is_true(tree, key, default=default)) for key in keys}
-    for one in devices(tree):
-        node = "pci.{}.{}.{}".format(*one)
-        tree |= {f"{node}.{key}": text for key, text in read_as(tree, node).items()}
-        tree.pop(f"{node}.rfb", None)
-    return BRIDGES | tree
+    return answer(args, read_file)
 
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_what_was_imported_gives_bhyve_the_same_configuration(name: str) -> None:
     args: list[str] = CASES[name]["argv"]
-    again = made(argv(machine(imported(["bhyve", *args])), Wiring(attached=True))[1:])
-    ours, theirs = meaning(again), meaning(made(args))
-    differ = {key for key in ours | theirs if ours.get(key) != theirs.get(key)}
-    assert differ == NOT_THE_SAME.get(name, set())
+    again, theirs = emitted(machine(imported(["bhyve", *args]))), answer(args, read_file)
+    assert meaning(again) == with_bridges(meaning(theirs), meaning(again))
     assert again.unread == ()
+    assert theirs.dumped or again.preloaded == theirs.preloaded
 
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_what_was_imported_gives_the_same_as_a_file(name: str) -> None:
     placed = machine(imported(["bhyve", *CASES[name]["argv"]]))
-    line = made(argv(placed, Wiring(attached=True))[1:])
-    text = flat(placed, Wiring(attached=True))
-    assert meaning(answer(["-k", "it"], {"it": text}.__getitem__)) == meaning(line)
+    assert meaning(filed(placed)) == meaning(emitted(placed))
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -170,8 +128,19 @@ slot = "0:30:0"
     ("name", "note"),
     [
         ("e1000 mtu is not read", "# Left out: bhyve never reads pci.0.2.0.mtu=9000\n"),
-        ("no bootrom", "# Not carried: it had no bootrom; vm-run gives it BHYVE_UEFI.fd\n"),
-        ("virtio-net slirp", "# net0 has an address of its own, not bhyve's\n"),
+        (
+            "no bootrom",
+            '# It has no bootrom: loader = "bhyveload" loads a kernel before each start\n',
+        ),
+        (
+            "tpm swtpm version",
+            "# Its TPM is the swtpm that listens at /run/swtpm.sock: start it before\n",
+        ),
+        (
+            "virtio-blk path=",
+            "# Relative paths start at this file's folder, not where bhyve was started:"
+            " path=/d.img\n",
+        ),
         ("defaults", "# Added: a host bridge in slot 0, which vm-run always gives\n"),
     ],
 )
@@ -204,7 +173,7 @@ def test_what_only_shows_its_configuration_is_judged_as_if_it_were_to_start(key:
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(VmError, match=r"none\.conf cannot be read") as raised:
+    with pytest.raises(VmError, match=r"none\.conf: cannot be read") as raised:
         imported(["bhyve", "-k", "none.conf"])
     assert raised.value.status == 66
 
@@ -212,7 +181,8 @@ def test_a_file_that_is_not_there_is_named() -> None:
 def test_a_line_break_in_a_name_does_not_leave_its_comment() -> None:
     text = imported(["bhyve", "vm\nevil = 1"])
     assert 'name = "vm-evil---1"' in text
-    assert r"# The name was vm\nevil = 1" in text.splitlines()
+    note = r"# The name was vm\nevil = 1, and bhyve makes its UUID from the name"
+    assert note in text.splitlines()
 
 
 def test_a_percent_sign_that_is_no_variable_means_itself_again() -> None:
@@ -220,3 +190,139 @@ def test_a_percent_sign_that_is_no_variable_means_itself_again() -> None:
     again = made(argv(machine(imported(["bhyve", *args])))[1:]).tree
     keys = ("pci.0.3.0.path", "pci.0.3.0.ser", "system.sku")
     assert [get(again, key) for key in keys] == ["/avmb", "5%", "vm"]
+
+
+ROM = ("-l", "bootrom,/rom")
+
+
+def described(*args: str) -> Machine:
+    return loads(imported(["bhyve", *args])).machine
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "address"),
+    [
+        ((2, 0), "vm", "00:a0:98:4d:81:48"),
+        ((5, 1), "a guest", "00:a0:98:e4:6d:19"),
+    ],
+)
+def test_a_card_keeps_the_address_that_bhyve_made_for_it(
+    place: tuple[int, int], name: str, address: str
+) -> None:
+    # the first three bytes of what md5sum says of "2-0-vm" and of "5-1-a guest"
+    assert generated(*place, name) == address
+    assert generated(2, 0, "n" * 200) == generated(2, 0, "n" * 75)
+    machine = described(*ROM, "-s", f"3:{place[0]}:{place[1]},e1000,tap1", name)
+    assert [one.mac for one in machine.emulations if isinstance(one, E1000)] == [address]
+
+
+def test_a_card_in_bhyves_words_keeps_its_address_when_the_vm_has_another_name() -> None:
+    machine = described(*ROM, "-s", "5:1,virtio-net,ngd0", "a guest")
+    assert machine.name == "a-guest"
+    assert dict(machine.bhyve.config)["pci.0.5.1.mac"] == "00:a0:98:e4:6d:19"
+
+
+def test_monitor_mode_is_vm_runs_own_choice() -> None:
+    text = imported(["bhyve", "-M", *ROM, "vm"])
+    assert "# Left out: -M, which vm-run gives bhyve where it is needed\n" in text
+    assert "monitor" not in text
+    assert "-M" not in imported(["bhyve", *ROM, "-o", "monitor=false", "vm"])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("-l", "tpm,passthru,/dev/tpm1"),
+        ("-o", "tpm.type=passthru", "-o", "tpm.version=2.0", "-o", "tpm.path=/dev/tpm1"),
+        ("-l", "tpm,passthru,/dev/tpm1,intf=crb,ppi=qemu"),
+    ],
+    ids=" ".join,
+)
+def test_the_hosts_tpm_is_in_our_words(args: tuple[str, ...]) -> None:
+    machine = described(*ROM, *args, "vm")
+    assert machine.tpm == Tpm(type=TpmType("passthru"), path=FilePath("/dev/tpm1"))
+    assert machine.bhyve.config == ()
+
+
+def test_somebody_elses_swtpm_stays_where_it_is() -> None:
+    machine = described(*ROM, "-l", "tpm,swtpm,/run/s", "vm")
+    assert machine.tpm is None
+    keys = (("tpm.type", "swtpm"), ("tpm.path", "/run/s"), ("tpm.version", "2.0"))
+    assert machine.bhyve.config == keys
+
+
+def test_what_has_no_word_of_ours_is_a_key_of_bhyves() -> None:
+    args = ["-c", "4", "-p", "0-1:4-5", "-p", "0:7", "-n", "id=0,size=256M,cpus=0-3", "-K", "us"]
+    args += ["-s", "31,lpc", "-l", "com3,tcp=[::1]:44", "-o", "system.sku=a%b", "-G", "[::1]:9"]
+    assert dict(described(*ROM, *args, "vm").bhyve.config) == {
+        "vcpu.0.cpuset": "4,7",
+        "vcpu.1.cpuset": "5",
+        "domains.0.size": "256M",
+        "domains.0.cpus": "0-3",
+        "keyboard.layout": "us",
+        "lpc.com3.path": "tcp=[::1]:44",
+        "system.sku": "a\\%b",
+        "gdb.address": "[::1]",
+        "gdb.port": "9",
+    }
+
+
+def test_a_debugger_is_in_our_words_where_they_say_the_same() -> None:
+    assert described(*ROM, "-G", "w127.0.0.1:99", "vm").gdb == "w127.0.0.1:99"
+    # without the letter w this is an address that begins with one
+    assert described(*ROM, "-o", "gdb.address=west", "-o", "gdb.port=1", "vm").gdb is None
+
+
+@pytest.mark.parametrize("where", ["tcp=0.0.0.0:5900", "rfb=unix:/run/vnc"])
+def test_a_password_of_a_command_line_is_in_no_command_line_of_ours(where: str) -> None:
+    args = [*ROM, "-s", f"29,fbuf,{where},password=geheim", "vm"]
+    placed = machine(imported(["bhyve", *args]))
+    assert not [word for word in argv(placed) if "geheim" in word]
+    assert meaning(emitted(placed))["pci.0.29.0.password"] == "geheim"
+    graphic = placed.machine.graphic
+    assert (graphic is not None and graphic.password == "geheim") == (where[0] == "t")
+
+
+def test_files_called_as_words_of_ours_are_files_still() -> None:
+    args = ["-s", "31,lpc", "-l", "bootrom,uefi", "-s", "3,virtio-blk,~/a", "-l", "com1,nmdm", "vm"]
+    found = machine(imported(["bhyve", *args])).machine
+    assert (found.bootrom, found.com1) == ("./uefi", None)
+    assert dict(found.bhyve.config) == {"lpc.com1.path": "nmdm"}
+    assert [one.path for one in found.emulations if isinstance(one, VirtioBlk)] == ["./~/a"]
+
+
+def test_two_ports_of_a_console_may_have_one_name() -> None:
+    text = imported(["bhyve", *ROM, "-s", "3,virtio-console,a=/x,a=/y", "vm"])
+    tree = meaning(emitted(machine(text)))
+    assert [tree[f"pci.0.3.0.port.{number}.path"] for number in (0, 1)] == ["/x", "/y"]
+
+
+def test_more_processors_than_our_words_have_are_bhyves_keys() -> None:
+    text = imported(["bhyve", *ROM, "-c", "2000", "vm"])
+    assert meaning(emitted(machine(text)))["topology"] == "2000 x 1 x 1"
+
+
+def test_what_vm_run_would_refuse_stands_behind_its_own_keys() -> None:
+    text = imported(["bhyve", *ROM, "-s", "0,virtio-rnd", "-p", "0:1", "vm"])
+    own = machine(text).machine.bhyve
+    assert own.args == ("-o", "pci.0.0.0.device=virtio-rnd")
+    assert own.config == (("vcpu.0.cpuset", "1"),)
+    assert "# In [bhyve] args, for vm-run would refuse it elsewhere: pci.0.0.0.device\n" in text
+
+
+def test_an_empty_value_cannot_be_carried_and_that_is_told() -> None:
+    text = imported(["bhyve", *ROM, "-s", "3,virtio-blk,/a,ser=", "vm"])
+    assert "# Could not be carried: pci.0.3.0.ser, whose value is ''\n" in text
+    assert [one.kind for one in machine(text).machine.emulations] == ["virtio-blk"]
+
+
+def test_a_full_bus_has_no_room_for_the_bridge_that_vm_run_gives() -> None:
+    full = [word for slot in range(1, 32) for word in ("-s", f"{slot},virtio-rnd")]
+    with pytest.raises(VmError, match="bus 0 is full"):
+        imported(["bhyve", *ROM, *full, "vm"])
+
+
+@pytest.mark.parametrize("word", ["\udcff", "a\0"])
+def test_threat_b7_words_that_are_no_text_are_refused(word: str) -> None:
+    with pytest.raises(VmError, match="is not text in UTF-8"):
+        imported(["bhyve", *ROM, word])

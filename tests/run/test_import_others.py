@@ -212,9 +212,18 @@ def test_a_quickemu_configuration_gives_a_command_line_of_qemu() -> None:
 
 
 def test_what_quickemu_has_and_we_have_not_is_told() -> None:
-    told = comments(quickemu.imported(QUICKEMU, "desk"))
-    assert "tpm on" in told
-    assert "usb_devices 1a2b:3c4d" in told
+    more = 'secureboot="on"\nusb_devices=("mouse")\n'
+    told = comments(quickemu.imported(f"{QUICKEMU}{more}", "desk"))
+    assert "secureboot on" in told
+    assert "usb_devices mouse" in told
+
+
+def test_a_device_of_the_hosts_usb_is_carried_as_arguments_of_qemu() -> None:
+    text = quickemu.imported(QUICKEMU, "desk")
+    assert machine(text).qemu.args == (
+        "-device", "qemu-xhci,id=hostpass",
+        "-device", "usb-host,bus=hostpass.0,vendorid=0x1a2b,productid=0x3c4d",
+    )  # fmt: skip
 
 
 def test_a_bridge_and_a_bios_of_quickemus_are_carried() -> None:
@@ -239,6 +248,21 @@ def test_a_restricted_network_is_never_opened() -> None:
         "touch {}",
         "ram=4G touch {}",
         "source {}",
+        ". {}",
+        "eval 'touch {}'",
+        "ram=${cpu_cores:-$(touch {})}",
+        "ram=${ram:-8G}",
+        "ram=8G; touch {}",
+        "ram=8G && touch {}",
+        "export ram=8G",
+        'ram="8G" touch {}',
+        "ram=$((8*1024))M",
+        "ram=<(touch {})",
+        "usb_devices=($(touch {}))",
+        "port_forwards=(`touch {}`)",
+        "ram+=$(touch {})",
+        "declare -x ram=8G",
+        "trap 'touch {}' EXIT",
     ],
 )
 def test_threat_b7_nothing_in_a_quickemu_configuration_is_run(line: str, tmp_path: Path) -> None:
@@ -313,7 +337,7 @@ def test_a_vm_bhyve_configuration_gives_command_lines_of_both() -> None:
     text = vmbhyve.imported(VM_BHYVE, "web")
     line = on_bhyve(text)
     assert line[-1] == "web"
-    assert values(line, "-m") == ["2097152K"]
+    assert values(line, "-m") == ["2G"]
     shown = " ".join(line)
     assert "virtio-blk,./disk0.img" in shown
     assert "nvme,/dev/zvol/tank/web" in shown
@@ -322,9 +346,9 @@ def test_a_vm_bhyve_configuration_gives_command_lines_of_both() -> None:
 
 
 def test_what_vm_bhyve_has_and_we_have_not_is_told() -> None:
-    text = vmbhyve.imported('loader="grub"\ndisk0_type="x"\ndisk0_name="y"\ngrub_run0="z"', "x")
+    text = vmbhyve.imported('loader="x86"\ndisk0_type="x"\ndisk0_name="y"\ngrub_run0="z"', "x")
     told = comments(text)
-    assert "the loader grub" in told
+    assert "the loader x86" in told
     assert "disk0: x file y" in told
     assert "grub_run0 z" in told
 
@@ -420,7 +444,7 @@ def test_a_libvirt_domain_of_bhyves_gives_its_command_line() -> None:
     )
     line = on_bhyve(text)
     assert line[-1] == "bee"
-    assert values(line, "-m") == ["524288K"]
+    assert values(line, "-m") == ["512M"]
     assert "/vm/bee.img" in " ".join(line)
 
 
@@ -438,6 +462,14 @@ HOSTILE = [
     '<!DOCTYPE d SYSTEM "file:///etc/passwd"><domain type="kvm"/>',
     "<domain type='kvm'>",
     "<domain type='kvm'>" + "<a>" * 100 + "</a>" * 100 + "</domain>",
+    "<domain type='kvm'>" + "<a/>" * 30_000 + "</domain>",
+    '<!DOCTYPE d [<!ENTITY % p SYSTEM "file:///etc/passwd"> %p;]><domain type="kvm"/>',
+    '<!DOCTYPE d [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><domain type="kvm">&b;</domain>',
+    '<!DOCTYPE domain PUBLIC "-//x" "http://127.0.0.1:1/d.dtd"><domain type="kvm"/>',
+    "<domain type='kvm'><name>&undefined;</name></domain>",
+    "<?xml version='1.0' encoding='UTF-7'?><domain type='kvm'/>",
+    "<domain type='kvm'><domain type='kvm'/>",
+    "<domain type='kvm' type='qemu'/>",
     "<domain type='xen'/>",
     "<network/>",
     "<domain type='kvm'><os><type arch='aarch64'>hvm</type></os></domain>",

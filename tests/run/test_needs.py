@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -12,8 +13,19 @@ import pytest
 
 from tests.run.home import Home, leftover, listening
 from tests.run.vm import HOUSE
-from vm_run import host
-from vm_run.needs import File, Folder, FreeSocket, Interface, Lockable, Need, Pci, Port, needs
+from vm_run import ends, host
+from vm_run.needs import (
+    File,
+    Folder,
+    FreeSocket,
+    Interface,
+    Lockable,
+    Need,
+    Pci,
+    Port,
+    Tool,
+    needs,
+)
 from vm_spec import Context, loads
 from vm_spec.machine import Machine
 
@@ -30,6 +42,7 @@ def emulation(device: str, **keys: str) -> str:
 
 
 CONSOLE = emulation("virtio-console", ports='["port.sock"]')
+SWTPM = "Debian: sudo apt install swtpm; FreeBSD: sudo pkg install swtpm"
 MADE = "qemu-img create -f {} {{}} 20G"
 
 
@@ -40,7 +53,8 @@ MADE = "qemu-img create -f {} {{}} 20G"
         ('bootrom = "uefi"', []),
         ('kernel = "k"\ninitrd = "i"', [File(path="/vm/k"), File(path="/vm/i")]),
         ('com1 = "stdio"\ncom2 = "nmdm"', []),
-        ('com2 = "/dev/ttyS0"', [File(device="com2", path="/dev/ttyS0", write=True)]),
+        ('com2 = "/dev/ttyS0"', [File(device="com2", path="/dev/ttyS0", write=True, given=True)]),
+        ("[tpm]", [Tool(device="tpm", name="swtpm", hint=SWTPM)]),
         ("[graphic]\nport = 5901", [Port(device="graphic", address="127.0.0.1", port=5901)]),
         (
             '[disk.a]\npath = "a.qcow2"',
@@ -92,7 +106,15 @@ def test_what_a_description_needs_of_the_host(text: str, wanted: list[Need]) -> 
     assert needs(machine(text)) == wanted
 
 
-def test_everything_that_lacks_is_told_at_once_by_device_with_the_next_command(home: Home) -> None:
+def unlimited(which: int) -> tuple[int, int]:
+    assert which == resource.RLIMIT_MEMLOCK
+    return -1, -1
+
+
+def test_everything_that_lacks_is_told_at_once_by_device_with_the_next_command(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", unlimited)
     assert home.lacks(
         'bootrom = "fw.fd"\nkernel = "k"\n[qemu]\nhugepages = "huge"\n'
         '[disk.root]\npath = "my disk.qcow2"\n'
@@ -156,6 +178,44 @@ def test_a_file_that_cannot_be_read_is_told_without_advice_to_make_it(home: Home
     (home.folder / "disk.img").touch(mode=0)
     said = home.lacks('[disk.root]\npath = "disk.img"')
     assert said == "virtio-blk root:\n  disk.img: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    ("need", "hint"),
+    [
+        (File(path="/dev/no such", given=True), "sudo vm-init web"),
+        (File(path="/dev/no such", hint=MADE), "ls /dev shows what is there"),
+        (File(path="/dev/no such", hint="a rule of udev"), "a rule of udev"),
+        (File(path="/dev/no such"), ""),
+    ],
+)
+def test_a_node_is_asked_of_vm_init_only_where_vm_init_gives_it(need: File, hint: str) -> None:
+    fault = host.lack(need, "web")
+    assert fault
+    assert fault.problem == "/dev/no such is missing"
+    assert fault.hint.startswith(hint)
+    assert bool(fault.hint) == bool(hint)
+
+
+def test_a_node_that_is_not_ours_is_asked_of_the_admin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", never)
+    fault = host.lack(File(path="/dev/null", hint=MADE), "web")
+    assert fault
+    assert fault.problem == "/dev/null is not yours to open"
+    assert fault.hint == "ask the admin for it; ls -l /dev/null shows whose it is"
+
+
+def never(path: str, mode: int) -> bool:
+    return mode == os.F_OK and bool(path)
+
+
+def test_a_program_that_is_not_there_is_told_with_how_to_get_it(home: Home) -> None:
+    need = Tool(name="no-such-program", hint="install it")
+    fault = host.lack(need, "web")
+    assert fault
+    assert (fault.problem, fault.hint) == ("no-such-program is not there", "install it")
+    home.program("no-such-program")
+    assert host.lack(need, "web") is None
 
 
 def test_a_link_that_leads_nowhere_is_told(home: Home) -> None:
@@ -280,7 +340,7 @@ def test_a_listener_too_busy_to_answer_is_still_one(
         busy.listen(0)
         first.connect(str(path))
         monkeypatch.setattr(socket.socket, "settimeout", at_once)
-        assert not host.is_leftover(str(path))
+        assert not ends.is_leftover(str(path))
 
 
 def test_a_file_where_a_socket_should_be_is_kept(home: Home) -> None:

@@ -56,6 +56,24 @@ def ending(outcome: str, **changes: Any) -> Ending:
             3,
         ),
         (
+            ending(
+                "killed",
+                asked=True,
+                detail="SIGTERM, before the guest had enabled ACPI",
+                why="it was asked to stop",
+            ),
+            "guest was killed (SIGTERM, before the guest had enabled ACPI) after 12.3 s "
+            "(target default); not started again: it was asked to stop",
+            0,
+        ),
+        (
+            ending("error", detail="exit status 1: bhyve: illegal option -- z"),
+            "guest could not go on: the hypervisor failed "
+            "(exit status 1: bhyve: illegal option -- z) after 12.3 s "
+            "(target default); not started again: only reboot restarts it",
+            4,
+        ),
+        (
             ending("error", detail="exit status 1"),
             "guest could not go on: the hypervisor failed (exit status 1) after 12.3 s "
             "(target default); not started again: only reboot restarts it",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.lacking import need
 from tests.run.home import Home
 from tests.run.test_slots import KINDS, described, devices, one, slots
 from tests.run.vm import Vm
@@ -25,18 +25,9 @@ CONFIG = "#cloud-config\nhostname: other\n"
 PAIRS = st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.none()), max_size=30)
 
 
-def tool(name: str) -> str:
-    """The path of a program; where CI is set it has to be there."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if found is None:
-        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-        lacking(f"{name} is not installed")
-    return found
-
-
 def read_back(path: Path) -> dict[str, bytes]:
     """The files of an image, as libarchive reads them."""
-    bsdtar = tool("bsdtar")
+    bsdtar = need("bsdtar")
 
     def said(*words: str) -> bytes:
         return subprocess.run([bsdtar, *words], capture_output=True, check=True).stdout
@@ -84,7 +75,7 @@ def test_an_image_has_the_label_that_cloud_init_looks_for(tmp_path: Path) -> Non
     path = tmp_path / "a.iso"
     path.write_bytes(image("cidata", {"user-data": b"x"}))
     told = subprocess.run(
-        [tool("blkid"), "-p", "-o", "export", path], capture_output=True, text=True, check=True
+        [need("blkid"), "-p", "-o", "export", path], capture_output=True, text=True, check=True
     )
     assert {"LABEL=cidata", "TYPE=iso9660", "VERSION=Joliet Extension"} <= {
         line.replace("\\ ", " ") for line in told.stdout.splitlines()

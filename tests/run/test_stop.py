@@ -11,17 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.run.fakes import freebsd
 from tests.run.home import Home
 from tests.run.vm import Vm
 from vm_run import holder, request, state
 from vm_run.process import started_at
 from vm_run.stop import main
-
-BHYVE = """#!/bin/sh
-trap 'exit 1' TERM
-echo waiting
-while :; do read -r line < fifo || :; done
-"""
 
 
 class Said:
@@ -231,21 +226,18 @@ def test_a_monitor_that_does_not_answer_takes_force(
 
 
 @pytest.fixture
-def bhyve(person: Person) -> Vm:
+def bhyve(person: Person, monkeypatch: pytest.MonkeyPatch) -> Vm:
     """A VM for a bhyve that waits for the power button."""
-    person.home.program("bhyve", BHYVE)
-    person.home.program("bhyvectl")
     vm = person.home.vm
-    os.mkfifo(vm.folder / "fifo")
     (vm.folder / "rom.fd").touch()
     vm.describe(f'hypervisor = "bhyve"\nbootrom = "{vm.folder}/rom.fd"\nstop_timeout = 20\n')
+    freebsd.install(vm, monkeypatch)
     return vm
 
 
 def started(vm: Vm) -> subprocess.Popen[str]:
     process = vm.start()
-    vm.wait_for(lambda: "waiting" in (vm.folder / "vm.0.out").read_text(), 20)
-    vm.wait_for(lambda: vm.events("running"), 20)
+    freebsd.until_it_waits(vm)
     return process
 
 

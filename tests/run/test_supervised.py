@@ -10,65 +10,49 @@ from pathlib import Path
 
 import pytest
 
+from tests.run.fakes import freebsd
+from tests.run.fakes.kernel import Kernel
 from tests.run.home import Home, command
 from tests.run.vm import Vm
 from vm_run import state
 from vm_run.process import started_at
 
-BHYVE = """#!/bin/sh
-trap 'exit 1' TERM
-status=$(head -n 1 plan)
-sed -i 1d plan
-if [ "$status" = wait ]; then
-    echo waiting
-    while :; do read -r line < fifo || :; done
-fi
-exit "$status"
-"""
-
 
 @pytest.fixture
-def bhyve(vm: Vm, home: Home) -> Vm:
-    """A VM for a bhyve that does what `plan` says."""
-    home.program("bhyve", BHYVE)
-    home.program("bhyvectl")
-    os.mkfifo(vm.folder / "fifo")
+def bhyve(vm: Vm, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """A FreeBSD with a VM for a bhyve that does what is planned."""
     (vm.folder / "rom.fd").touch()
     vm.describe(f'hypervisor = "bhyve"\nbootrom = "{vm.folder}/rom.fd"\nstop_timeout = 20\n')
-    return vm
+    return freebsd.install(vm, monkeypatch)
 
 
-def waits(vm: Vm) -> None:
-    vm.wait_for(lambda: "waiting" in (vm.folder / "vm.0.out").read_text(), 20)
-
-
-def test_a_guest_that_was_restarted_is_stopped_like_the_first(bhyve: Vm) -> None:
-    (bhyve.folder / "plan").write_text("0\n0\nwait\n")
-    process = bhyve.start()
-    waits(bhyve)
+def test_a_guest_that_was_restarted_is_stopped_like_the_first(vm: Vm, bhyve: Kernel) -> None:
+    bhyve.plan("0", "0", "wait")
+    process = vm.start()
+    freebsd.until_it_waits(vm)
     process.terminate()
-    done = bhyve.finish(process, 15)
-    assert [event["by"] for event in bhyve.events("stopping")] == ["SIGTERM"]
+    done = vm.finish(process, 15)
+    assert [event["by"] for event in vm.events("stopping")] == ["SIGTERM"]
     assert process.returncode == 0, done.stderr
 
 
-def test_a_script_that_is_missing_is_a_note_and_the_guest_goes_on(bhyve: Vm) -> None:
-    (bhyve.folder / "plan").write_text("wait\n")
-    with bhyve.file.open("a") as file:
+@pytest.mark.usefixtures("bhyve")
+def test_a_script_that_is_missing_is_a_note_and_the_guest_goes_on(vm: Vm) -> None:
+    with vm.file.open("a") as file:
         file.write('post_start_script = "/no/such/script"\n')
-    process = bhyve.start()
-    waits(bhyve)
+    process = vm.start()
+    freebsd.until_it_waits(vm)
     process.terminate()
-    done = bhyve.finish(process, 15)
+    done = vm.finish(process, 15)
     assert "vm: post_start_script: /no/such/script: No such file or directory\n" in done.stderr
     assert process.returncode == 0
 
 
-def test_a_script_ends_with_its_guest(bhyve: Vm) -> None:
-    (bhyve.folder / "plan").write_text("1\n")
-    with bhyve.file.open("a") as file:
+def test_a_script_ends_with_its_guest(vm: Vm, bhyve: Kernel) -> None:
+    bhyve.plan("1")
+    with vm.file.open("a") as file:
         file.write('post_start_script = "sleep 1000"\n')
-    done = bhyve.finish(bhyve.start(), 15)
+    done = vm.finish(vm.start(), 15)
     assert done.returncode == 0, done.stderr
 
 

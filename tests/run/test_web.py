@@ -55,7 +55,7 @@ def asks(path: str, **headers: str) -> Asked:
     plain = {"host": HOST} | {name.replace("_", "-"): value for name, value in headers.items()}
     path, _, query = path.partition("?")
     kept = {name: value for name, value in plain.items() if value}
-    return Asked(method="GET", path=path, query=query, headers=kept)
+    return Asked(path=path, query=query, headers=kept)
 
 
 def inside(door: Door, site: Site) -> str:
@@ -232,7 +232,7 @@ def test_no_other_page_gets_the_screen(
 
 def test_a_request_is_read() -> None:
     asked = parse(b"GET /a/b?c=d?e HTTP/1.1\r\nHost: x\r\nA-b:  1 \r\na-B: \xe9\r\nEmpty:")
-    assert (asked.method, asked.path, asked.query) == ("GET", "/a/b", "c=d?e")
+    assert (asked.path, asked.query) == ("/a/b", "c=d?e")
     assert asked.headers == {"host": "x", "a-b": "1, \xe9", "empty": ""}
 
 

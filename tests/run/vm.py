@@ -29,6 +29,8 @@ class Vm:
         self.file = self.confdir / f"{name}.toml"
         self.events_file = folder / f"{name}.events"
         self.started: list[subprocess.Popen[str]] = []
+        self.program: tuple[str, ...] = ("-m", "vm_run")
+        self.variables: dict[str, str] = {}
 
     @property
     def state(self) -> Path:
@@ -62,18 +64,22 @@ class Vm:
     def environment(self) -> dict[str, str]:
         """What vm-run is told."""
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "USER") if key in os.environ}
-        return kept | {
-            "VMCONF_DIR": str(self.confdir),
-            "XDG_RUNTIME_DIR": str(self.runtime),
-            "PYTHONPATH": str(HOUSE),
-        }
+        return (
+            kept
+            | self.variables
+            | {
+                "VMCONF_DIR": str(self.confdir),
+                "XDG_RUNTIME_DIR": str(self.runtime),
+                "PYTHONPATH": str(HOUSE),
+            }
+        )
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Starts `vm-run NAME WORDS...` and returns at once.
 
         Its streams are files: a guest that outlives it would keep a pipe open.
         """
-        argv = [sys.executable, "-m", "vm_run", self.name, "--events", str(self.events_file)]
+        argv = [sys.executable, *self.program, self.name, "--events", str(self.events_file)]
         number = len(self.started)
         with (
             (self.folder / f"{self.name}.{number}.out").open("w") as out,

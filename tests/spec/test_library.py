@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vm_spec import VmError, load
+from vm_spec.library import content as held
 from vm_spec.library import find, names
 
 CHECKOUT = Path(__file__).parents[2]
@@ -145,6 +146,20 @@ def test_what_stands_where_everybody_can_write_is_refused(tmp_path: Path) -> Non
     folder.chmod(0o777)
     (folder / "a.toml").touch()
     assert refused(folder / "a.toml") == (77, "its folder can be written by everybody")
+
+
+def test_what_is_only_looked_at_may_be_anybodys(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.xml"
+    path.write_bytes(b"\xff" * 100)
+    path.chmod(0o666)
+    assert held(str(path), 100) == b"\xff" * 100
+    with pytest.raises(VmError) as caught:
+        held(str(path), 99)
+    assert caught.value.status == 65
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(VmError) as caught:
+        held(str(tmp_path / "fifo"), 99)
+    assert (caught.value.status, caught.value.faults[0].problem) == (66, "is not a regular file")
 
 
 def test_in_a_sticky_folder_ones_own_file_is_believed(tmp_path: Path) -> None:

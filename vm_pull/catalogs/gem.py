@@ -47,11 +47,6 @@ class Version(Value):
         segments = tuple(int(word) if word.isdigit() else word for word in words)
         return cls(text=text, segments=segments, canonical=_canonical(segments))
 
-    @property
-    def is_prerelease(self) -> bool:
-        """Whether it has a word in it: 1.0.rc1, 1.0-1."""
-        return any(isinstance(segment, str) for segment in self.segments)
-
     def __lt__(self, other: Version) -> bool:
         """Whether it is older: numbers by value, words below any number, what is absent is 0."""
         return _compare(self, other) < 0

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import re
 
-from vm_pull.hardware import ovf_hardware, vbox_machine, xml
+from vm_pull.hardware import ovf_hardware, vbox_machine
 from vm_pull.hardware.hardware import MOST_DISKS, DiskUse, Hardware, plain, refused
+from vm_spec import markup
 from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vm_pull.hardware.xml import Element
+    from vm_spec.markup import Element
 
 __all__ = ["read"]
 
 _DISK = re.compile(r"(?:ovf:)?/(disk|file)/(.+)")
 _VBOX = "http://www.virtualbox.org/ovf/machine"
 _MOST_BYTES = 1 << 62
-
-Attached = tuple[str, str, tuple[str, ...]]  # what it is, its bus, notes
+_WHO_MADE_IT = "this is not what VirtualBox or Packer write: ask who made the box"
 
 
 def read(data: bytes, what: str = "box.ovf") -> Hardware:
@@ -40,7 +40,7 @@ def read(data: bytes, what: str = "box.ovf") -> Hardware:
         VmError: it is no OVF of one machine, or has what no disk can be made of: a delta, a
             compressed file, one in pieces.
     """
-    envelope = xml.read(data, what)
+    envelope = markup.read(data, what, _WHO_MADE_IT)
     if envelope.name != "Envelope":
         raise refused(f"{what} is no OVF: it begins with {plain(envelope.name)}")
     system = _system(envelope, what)

@@ -24,7 +24,7 @@ from vm_spec.value import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vm_pull.hardware.xml import Element
+    from vm_spec.markup import Element
 
 __all__ = ["attached", "hardware"]
 

@@ -11,8 +11,10 @@ MOST_BYTES = 1 << 20
 def imported(file: str, argv: list[str]) -> str:
     """The description, as the text of a file, without the last line's end.
 
+    What is a description in TOML already is printed as it is.
+
     Args:
-        file: another tool's file; empty for a command line.
+        file: another tool's file; "-" is standard input; empty for a command line.
         argv: bhyve's command line, the program's name first.
 
     Raises:
@@ -22,11 +24,29 @@ def imported(file: str, argv: list[str]) -> str:
         from vm_run.imports import bhyve
 
         return bhyve.imported(argv).rstrip("\n")
-    from vm_pull.net.local import LocalDownload
-    from vm_run.imports import kinds
+    from vm_spec.library import content
 
-    opened = LocalDownload(file)
+    return _translated(_standard_input() if file == "-" else content(file, MOST_BYTES), file)
+
+
+def _translated(text: bytes, file: str) -> str:
+    from vm_run.imports import kinds
+    from vm_spec.fault import VmError
+    from vm_spec.value import replace
+
     try:
-        return kinds.imported(opened.text(MOST_BYTES, 0), file).rstrip("\n")
-    finally:
-        opened.close()
+        if kinds.is_native(text, file):
+            return text.decode("utf-8-sig").rstrip("\n")
+        return kinds.imported(text, file).rstrip("\n")
+    except VmError as error:
+        faults = [replace(fault, file=fault.file or file) for fault in error.faults]
+        raise VmError(*faults, status=error.status) from None
+
+
+def _standard_input() -> bytes:
+    import os
+
+    text = b""
+    while len(text) <= MOST_BYTES and (more := os.read(0, MOST_BYTES)):
+        text += more
+    return text

@@ -9,7 +9,7 @@ import re
 
 from vm_run.imports.bhyve_known import devices
 from vm_run.imports.bhyve_slots import DEVICES, LEGACY
-from vm_run.imports.bhyve_tree import get, is_true, wrong
+from vm_run.imports.bhyve_tree import get, is_true, strtol, wrong
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _card(tree: Mapping[str, str], node: str) -> Iterator[str]:
         raise wrong("bhyve crashes on a network card without a backend", status=139)
     if mac and not _is_unicast(mac):
         raise wrong(f"Invalid MAC {mac}", FAILED)
-    if tree[f"{node}.device"] == "virtio-net" and mtu and _number(mtu) not in MTU:
+    if tree[f"{node}.device"] == "virtio-net" and mtu and strtol(mtu) not in MTU:
         raise wrong(INVALID)
     if not get(tree, f"{node}.type", backend).startswith(BACKENDS):
         raise wrong(FAILED)
@@ -145,9 +145,7 @@ def _screen(tree: Mapping[str, str], node: str) -> Iterator[str]:
     vga = get(tree, f"{node}.vga", "io")
     if vga not in ("io", "on", "off"):
         raise wrong(f'fbuf: Invalid vga setting: "{vga}"', FAILED)
-    size = tuple(
-        _number(get(tree, f"{node}.{key}", low)) for key, low in (("w", "1024"), ("h", "768"))
-    )
+    size = [_pixels(get(tree, f"{node}.{key}", low)) for key, low in (("w", "1024"), ("h", "768"))]
     if size[0] < SMALLEST[0] or size[1] < SMALLEST[1]:
         raise wrong("fbuf: minimum resolution is 640x480", FAILED)
     if size[0] > LARGEST[0] or size[1] > LARGEST[1]:
@@ -158,12 +156,10 @@ def _screen(tree: Mapping[str, str], node: str) -> Iterator[str]:
         yield "pci_fbuf: VGA rendering not enabled"
 
 
-def _number(text: str) -> int:
-    """A number as strtol(3) reads it in base 0; -1 for none."""
-    try:
-        return int(text, 8 if re.fullmatch("0[0-7]+", text) else 0)
-    except ValueError:
-        return -1
+def _pixels(text: str) -> int:
+    """A number as strtol(3) reads it in base 10: what follows it is ignored, and none is 0."""
+    found = re.match(r"\s*([+-]?[0-9]{1,18})", text, re.ASCII)
+    return int(found[1]) if found else 0
 
 
 def _tty(tree: Mapping[str, str], node: str) -> Iterator[str]:

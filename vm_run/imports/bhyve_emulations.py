@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vm_spec.devices import Emulation
     from vm_spec.words import PciSlot
 
-__all__ = ["LABELS", "device"]
+__all__ = ["LABELS", "device", "path_of"]
 
 LABELS = {"virtio-blk": "disk", "virtio-net": "net", "ahci": "sata", "virtio-9p": "share"}
 BARE = {"true", "yes", "on", "1"}
@@ -49,9 +49,8 @@ class Keys(dict[str, str]):
     """A device's keys; what is taken out is in a field, the rest goes into its own table."""
 
     def path(self, key: str) -> FilePath:
-        """A path; one that begins with ~ means that folder, as it does to bhyve."""
-        text = self.pop(key)
-        return FilePath(f"./{text}" if text.startswith("~") else text)
+        """A path."""
+        return path_of(self.pop(key))
 
     def flag(self, key: str) -> bool:
         """Whether a key is there and true."""
@@ -61,6 +60,15 @@ class Keys(dict[str, str]):
         """A number that would be written the same again."""
         text = self.get(key, "")
         return int(self.pop(key)) if text.isdecimal() and str(int(text)) == text else None
+
+
+def path_of(text: str) -> FilePath:
+    """A path; `~` and `uefi` are names of files, as they are to bhyve.
+
+    Raises:
+        ValueError: it is too long for one.
+    """
+    return FilePath(f"./{text}" if text.startswith("~") or text == "uefi" else text)
 
 
 def device(kind: str, label: Label, slot: PciSlot, keys: dict[str, str]) -> Emulation | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 
 from vm_run.imports.bhyve_slots import slot
-from vm_run.imports.bhyve_tree import is_true, put, put_word, wrong
+from vm_run.imports.bhyve_tree import is_true, put, put_word, strtol, wrong
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from vm_run.imports.bhyve_tree import Tree
 
@@ -40,8 +40,12 @@ KEYS = {"K": "keyboard.layout", "m": "memory.size", "U": "uuid"}
 WITH_VALUE = "kfopGcsmnlKU"
 TOPOLOGY = ("cpus", "sockets", "cores", "threads")
 COMS = ("com1", "com2", "com3", "com4")
+LAST_DOMAIN = 255
 FWCFG_NAME = 55  # the longest name of a fw_cfg file
-PIN = re.compile(r"([0-9]+)(?:-([0-9]+))?:([0-9]+)(?:-([0-9]+))?", re.ASCII)
+HOST_CPUS = 1024  # CPU_SETSIZE
+NUMBER = r"\s*([+-]?[0-9]{1,9})"  # what %d of sscanf(3) reads; what follows the last is ignored
+PINS = re.compile(rf"{NUMBER}-{NUMBER}:{NUMBER}-{NUMBER}", re.ASCII)
+PIN = re.compile(f"{NUMBER}:{NUMBER}", re.ASCII)
 
 
 def options(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -156,39 +160,59 @@ def _debugger(tree: Tree, value: str) -> None:
 
 def _pin(tree: Tree, value: str) -> None:
     refused = f"bhyve: invalid vcpu pinning configuration '{value}'"
-    found = PIN.fullmatch(value)
-    if not found:
+    for guest, host in _pairs(value, refused):
+        if guest < 0:
+            raise wrong(f"invalid vcpu '{guest}'", refused, status=64)
+        if not 0 <= host < HOST_CPUS:
+            said = f"hostcpu '{host}' outside valid range from 0 to {HOST_CPUS - 1}"
+            raise wrong(said, refused, status=64)
+        key = f"vcpu.{guest}.cpuset"
+        put(tree, key, f"{tree[key]},{host}" if key in tree else str(host))
+
+
+def _pairs(value: str, refused: str) -> Iterable[tuple[int, int]]:
+    """The guest's processors, each with one of the host's."""
+    if not (found := PINS.match(value)):
+        if one := PIN.match(value):
+            return [(int(one[1]), int(one[2]))]
         raise wrong(f"invalid format: {value}", refused, status=64)
-    guest, guest_end, host, host_end = found.groups()
-    guests = range(int(guest), int(guest_end or guest) + 1)
-    hosts = range(int(host), int(host_end or host) + 1)
-    if len(guests) != len(hosts):
+    guest, guest_end, host, host_end = map(int, found.groups())
+    if guest > guest_end or host > host_end:
+        raise wrong(f"invalid range (must be ascending): {value}", refused, status=64)
+    if guest_end - guest != host_end - host:
         raise wrong(f"range sizes do not match: {value}", refused, status=64)
-    for one, other in zip(guests, hosts, strict=True):
-        key = f"vcpu.{one}.cpuset"
-        put(tree, key, f"{tree[key]},{other}" if key in tree else str(other))
+    return zip(range(guest, guest_end + 1), range(host, host_end + 1), strict=True)
 
 
 def _domain(tree: Tree, value: str) -> None:
+    """A domain; words that it does not know are ignored, and so is what follows a comma in one."""
     refused = f"bhyve: invalid NUMA configuration '{value}'"
+    known = ("id", "size", "domain_policy", "cpus")
     pairs = dict(word.split("=", 1) for word in value.split(",") if "=" in word)
-    known = {"id", "size", "cpus", "domain_policy"}
-    if not pairs.get("id", "").isdecimal() or not pairs.keys() <= known:
+    if not value:
         raise wrong(refused, status=64)
-    for key in ("size", "cpus", "domain_policy"):
+    if "id" not in pairs:
+        raise wrong(f"Missing NUMA domain ID in '{value}'", refused, status=64)
+    number = strtol(pairs["id"])
+    if number is None or not 0 <= number <= LAST_DOMAIN:
+        raise wrong(f"bhyve: Invalid value for id: '{pairs['id']}'")
+    for key in known[1:]:
         if key in pairs:
-            put(tree, f"domains.{pairs['id']}.{key}", pairs[key])
+            put(tree, f"domains.{number}.{key}", pairs[key])
     if not is_true(tree, "acpi_tables"):
         raise wrong("bhyve: NUMA emulation requires ACPI", status=64)
 
 
 def _firmware_file(_tree: Tree, value: str) -> None:
-    """`-f`: the one option that leaves nothing in the tree."""
-    name, comma, content = value.partition(",")
-    name = name.removeprefix("name=")
-    good = comma and 0 < len(name) <= FWCFG_NAME and content.startswith(("string=", "file="))
-    if not good:
-        raise wrong(f"bhyve: invalid fwcfg item '{value}'", status=64)
+    """`-f`: the one option that leaves nothing in the tree. Source: qemu_fwcfg.c."""
+    refused = f"bhyve: invalid fwcfg item '{value}'"
+    name, comma, content = value.removeprefix("name=").partition(",")
+    if comma and len(name.encode()) > FWCFG_NAME:
+        raise wrong(f'bhyve: fw_cfg name too long: "{value}"', refused, status=64)
+    if not content.startswith(("string=", "file=")):
+        said = f'bhyve: Invalid fw_cfg option "{value}"'
+        usage = "bhyve: -f [name=]<name>,(string|file)=<value>"
+        raise wrong(said, usage, refused, status=64)
 
 
 def _lpc(tree: Tree, value: str) -> None:
@@ -202,15 +226,20 @@ def _lpc(tree: Tree, value: str) -> None:
         put(tree, f"lpc.{name}.path", rest)
     elif name == "pc-testdev":
         put(tree, "lpc.pc-testdev", "true")
-    elif name == "tpm" and rest.count(","):
-        kind, path, *words = rest.split(",")
-        put(tree, "tpm.type", kind)
-        put(tree, "tpm.path", path)
-        for word in words:
-            put_word(tree, "tpm.", word)
-        tree.setdefault("tpm.version", "2.0")
+    elif name == "tpm":
+        _tpm(tree, value, rest.split(",") if comma else [])
     else:
         raise wrong(f"bhyve: invalid lpc device configuration '{value}'", status=64)
+
+
+def _tpm(tree: Tree, value: str, words: list[str]) -> None:
+    if len(words) < 2:
+        raise wrong(f'bhyve: invalid tpm {"path" if words else "type"} "{value}"')
+    put(tree, "tpm.type", words[0])
+    put(tree, "tpm.path", words[1])
+    for word in words[2:]:
+        put_word(tree, "tpm.", word)
+    tree.setdefault("tpm.version", "2.0")
 
 
 def _bootrom(tree: Tree, value: str, rest: str) -> None:

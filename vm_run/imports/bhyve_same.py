@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vm_run.bhyve import argv
-from vm_run.imports.bhyve_options import applied
+from vm_run.bhyve_config import flat
+from vm_run.imports.bhyve_options import filed
 from vm_run.imports.bhyve_tree import Tree, below, get
 from vm_run.slots import place
 from vm_spec.devices import Graphic
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from vm_spec.devices import Emulation
 
 __all__ = ["read_as", "same"]
+
+
+FILES = ("path", "rom", "play", "rec")
 
 
 def same(device: Emulation, node: str, tree: Mapping[str, str]) -> bool:
@@ -36,10 +40,12 @@ def same(device: Emulation, node: str, tree: Mapping[str, str]) -> bool:
     others = () if screen else (device,)
     machine = Machine(name=VmName("vm"), emulations=others, graphic=screen, lpc_slot=lpc)
     description = Description(machine=machine)
-    made: Tree = {"acpi_tables": "true"}
+    made: Tree = {}
     try:
-        loads(toml(description))
-        applied(made, argv(place(description, machine))[1:], str)
+        read = loads(toml(description))
+        placed = place(read, read.machine)
+        argv(placed)
+        filed(made, flat(placed), "")  # a file, for it has the passwords, too
     except VmError:
         return False
     return read_as(made, node) == read_as(tree, node)
@@ -53,6 +59,10 @@ def read_as(tree: Mapping[str, str], node: str) -> dict[str, str]:
         host, _, port = tcp.rpartition(":")
         default = {"w": "1024", "h": "768"}
         return default | keys | {"tcp": f"{host or '127.0.0.1'}:{port or 5900}"}
-    if "mac" in keys:
-        keys["mac"] = keys["mac"].lower()
+    for key, text in keys.items():
+        last = key.rpartition(".")[2]
+        if last == "mac":
+            keys[key] = text.lower()
+        elif last in FILES:  # ./a is a
+            keys[key] = text.removeprefix("./")
     return keys

@@ -6,6 +6,8 @@ Source: bhyve_config(5); lib/libbhyve/config.c.
 
 from __future__ import annotations
 
+import re
+
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -22,12 +24,16 @@ __all__ = [
     "is_true",
     "put",
     "put_word",
+    "strtol",
     "wrong",
 ]
 
 Tree = dict[str, str]
+MOST_STEPS = 1 << 14  # signs of other texts that a value may be made of
 DEPTH = 15  # how deep one variable may name another
 YES, NO = ("yes", "on", "true", "1"), ("no", "off", "false", "0")
+LONGEST_NUMBER = 64  # characters: no number that bhyve takes has more
+NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
 
 
 def wrong(*lines: str, status: int = 4) -> VmError:
@@ -77,8 +83,13 @@ def get(tree: Mapping[str, str], path: str, default: str = "") -> str:
     r"""A key's text as bhyve reads it: `%(variable)` stands for another key's text.
 
     An unknown variable is empty; a backslash takes a sign's meaning away, in texts with a `%` only.
+
+    Raises:
+        VmError: the variables double and double.
     """
-    return _expanded(tree, tree[path], 0) if path in tree else default
+    if path not in tree:
+        return default
+    return _expanded(tree, tree[path], 0, [MOST_STEPS + len(tree[path])])
 
 
 def is_true(tree: Mapping[str, str], path: str, *, default: bool = False) -> bool:
@@ -101,6 +112,19 @@ def below(tree: Mapping[str, str], node: str) -> dict[str, str]:
     return {key.removeprefix(start): text for key, text in tree.items() if key.startswith(start)}
 
 
+def strtol(text: str) -> int | None:
+    """A number, decimal, 0x hexadecimal or 0 octal; None for a text that is none.
+
+    Source: strtol(3), base 0.
+    """
+    found = NUMBER.fullmatch(text)
+    if not found or len(text) > LONGEST_NUMBER:
+        return None
+    digits = found[2].lower()
+    base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
+    return int(found[1] + digits, base)
+
+
 def flat(tree: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
     """The lines of a file for `bhyve -k`, in order of the keys.
 
@@ -115,17 +139,23 @@ def flat(tree: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
     return "".join(lines)
 
 
-def _expanded(tree: Mapping[str, str], text: str, depth: int) -> str:
-    if "%" not in text or depth > DEPTH:
-        return text
-    said, rest = "", text
-    while rest:
-        sign, rest = rest[0], rest[1:]
-        name, closed, after = rest[1:].partition(")")
+def _expanded(tree: Mapping[str, str], text: str, depth: int, left: list[int]) -> str:
+    """A text with its variables replaced; `left` is how many signs may still be looked at."""
+    if "%" not in text and not depth:
+        return text  # only what is expanded has signs whose meaning a backslash could take away
+    said, at = "", 0
+    left[0] -= len(text)
+    if left[0] < 0:
+        raise wrong("a value grows too long when its variables are replaced", status=65)
+    while at < len(text):
+        sign, end = text[at], text.find(")", at)
         if sign == "\\":
-            said, rest = said + rest[:1], rest[1:]
-        elif sign == "%" and rest.startswith("(") and closed:
-            said, rest = said + _expanded(tree, tree.get(name, ""), depth + 1), after
+            said += text[at + 1 : at + 2]
+            at += 2
+        elif sign == "%" and text[at + 1 : at + 2] == "(" and end > 0 and depth <= DEPTH:
+            said += _expanded(tree, tree.get(text[at + 2 : end], ""), depth + 1, left)
+            at = end + 1
         else:
             said += sign
+            at += 1
     return said

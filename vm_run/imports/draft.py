@@ -11,7 +11,7 @@ import re
 from vm_spec.devices import KINDS, Graphic
 from vm_spec.fault import Fault, VmError, printable
 from vm_spec.limits import MOST_BYTES
-from vm_spec.machine import Bhyve, Machine, Qemu
+from vm_spec.machine import Bhyve, Machine, Qemu, Tpm
 from vm_spec.reader import Reader
 from vm_spec.storage import format_of
 from vm_spec.value import TYPE_CHECKING, is_list, is_table
@@ -27,7 +27,9 @@ Table = dict[str, object]
 MOST_NOTES = 100
 LONGEST = 200  # characters of a stranger's text in a comment
 _SHORT = {"disk": "virtio-blk", "cd": "ahci-cd", "net": "virtio-net"}
-_TABLES: dict[str, type[Value]] = {"qemu": Qemu, "bhyve": Bhyve, "graphic": Graphic}
+_TABLES: dict[str, type[Value]] = {
+    "": Machine, "qemu": Qemu, "bhyve": Bhyve, "graphic": Graphic, "tpm": Tpm,
+}  # fmt: skip
 # without these a device is another one: a disk that is written, a card on another network
 _NEEDED = {
     "path", "format", "ro", "media", "src", "rom", "model", "bridge", "host_interface", "name",
@@ -51,6 +53,7 @@ class Draft:
         self._labels: dict[str, int] = {}
         self._hints: list[str] = []
         self._lost: list[str] = []
+        self._idle: list[str] = []
 
     def hint(self, sentence: str) -> None:
         """A comment on something that is different now."""
@@ -61,6 +64,11 @@ class Draft:
         """A comment: this could not be carried."""
         self._lost.append(plain(what))
 
+    def idle(self, word: str) -> None:
+        """A comment: this word of the other tool's means nothing here."""
+        if plain(word) not in self._idle[-MOST_NOTES:]:
+            self._idle.append(plain(word))
+
     def put(self, key: str, value: object) -> bool:
         """A key of the machine's, if it is good there."""
         found = self._good(Machine, {key: value}, "")
@@ -68,10 +76,21 @@ class Draft:
         return bool(found)
 
     def within(self, table: str, **keys: object) -> None:
-        """Keys of a table of the machine's: qemu, bhyve or graphic."""
-        place = self.tables.setdefault(table, {})
-        if is_table(place):
-            place |= self._good(_TABLES[table], keys, f"{table} ")
+        """Keys of a table of the machine's: qemu, bhyve, graphic or tpm."""
+        self._lay(self.tables, table, keys, f"{table} ")
+
+    def at(self, target: str, table: str = "", **keys: object) -> None:
+        """Keys of a target, or of a table of its own, as `within` has them."""
+        self._lay(self._of(target), table, keys, f"targets.{target} ")
+
+    def _lay(self, base: Table, table: str, keys: Table, where: str) -> None:
+        """Lays good keys over a table; a table in it is completed."""
+        place = base.setdefault(table, {}) if table else base
+        if not is_table(place):
+            return
+        for key, value in self._good(_TABLES[table], keys, where).items():
+            old = place.get(key)
+            place[key] = old | value if is_table(old) and is_table(value) else value
 
     def device(self, kind: str, start: str, fields: Table, target: str = "") -> str:
         """A device.
@@ -116,11 +135,11 @@ class Draft:
     def _of(self, target: str) -> Table:
         if not target:
             return self.tables
-        own: Table = {"next_target": "default"}
         targets = self.tables.setdefault("targets", {})
+        own: object = None
         if is_table(targets):
-            targets[target] = own
-        return own
+            own = targets.setdefault(target, {"next_target": "default"})
+        return own if is_table(own) else {}
 
     def _place(self, table: Table, found: list[tuple[str, Table]]) -> None:
         listed = [item for start, item in found if start not in _SHORT]
@@ -153,6 +172,8 @@ class Draft:
             lines += ["", "Could not be carried:", *(f"  {one}" for one in self._lost[:MOST_NOTES])]
         more = len(self._lost) - MOST_NOTES
         lines += [f"  and {more} more"] if more > 0 else []
+        if self._idle:
+            lines += ["", "Without a meaning here:", f"  {', '.join(self._idle[:MOST_NOTES])}"]
         return "".join(f"# {line}".rstrip() + "\n" for line in lines) + "\n"
 
 

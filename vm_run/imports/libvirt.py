@@ -8,16 +8,12 @@ Source: libvirt, Domain XML format; libvirt, Bhyve driver.
 
 from __future__ import annotations
 
-import re
-
-from vm_pull.hardware import xml
-from vm_run.imports import libvirt_devices
+from vm_run.imports import libvirt_boot, libvirt_cpu, libvirt_devices
 from vm_run.imports.draft import Draft, decoded
+from vm_run.imports.heard import number
+from vm_run.imports.libvirt_tree import Node
+from vm_spec import markup
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from vm_pull.hardware.xml import Element
 
 __all__ = ["imported"]
 
@@ -27,13 +23,16 @@ _UNITS = {
     "mib": 1 << 20, "gb": 10**9, "g": 1 << 30, "gib": 1 << 30, "tb": 10**12, "t": 1 << 40,
     "tib": 1 << 40,
 }  # fmt: skip
-_SILENT = {
-    "name", "uuid", "title", "description", "metadata", "memory", "currentMemory", "vcpu", "os",
-    "features", "cpu", "clock", "on_poweroff", "on_reboot", "on_crash", "on_lockfailure",
-    "devices", "pm", "resource", "seclabel", "commandline", "memoryBacking", "maxMemory",
-    "bootloader", "bootloader_args",
+_IDLE = {
+    "address", "alias", "backingStore", "controller", "description", "emulator", "hub",
+    "metadata", "panic", "pm", "resource", "seclabel", "title",
 }  # fmt: skip
-_WORD = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_IDLE_ATTRIBUTES = {
+    ("", "id"), ("console", "tty"), ("cpu", "check"), ("cpu", "match"), ("cpu", "migratable"),
+    ("disk", "snapshot"), ("driver", "name"), ("graphics", "autoport"), ("hostdev", "managed"),
+    ("hostdev", "mode"), ("loader", "readonly"), ("mac", "type"), ("model", "fallback"),
+    ("nvram", "template"), ("serial", "tty"), ("source", "index"), ("vcpu", "placement"),
+}  # fmt: skip
 
 
 def imported(text: bytes | str, name: str) -> str:
@@ -59,39 +58,49 @@ def imported(text: bytes | str, name: str) -> str:
     draft.put("hypervisor", "bhyve" if kind == "bhyve" else "qemu")
     if kind == "qemu":
         draft.within("qemu", accel="tcg")
-    _size(draft, domain)
-    _boot(draft, domain)
+    _memory(draft, domain)
+    libvirt_cpu.processors(draft, domain)
+    libvirt_boot.boot(draft, domain)
     _habits(draft, domain)
     libvirt_devices.devices(draft, domain)
     _own_words(draft, domain)
-    for child in domain.children:
-        if child.name not in _SILENT:
-            draft.lost(f"<{child.name}>")
+    _rest(draft, domain)
     return draft.text()
 
 
-def _read(text: bytes | str) -> Element:
+def _read(text: bytes | str) -> Node:
     """The domain; our reader of XML speaks of boxes, and this is none."""
     data = text if isinstance(text, bytes) else decoded(text, "domain").encode()
     try:
-        return xml.read(data, "the domain")
+        return Node(markup.read(data, "the domain"))
     except VmError as error:
-        problem = error.faults[0].problem.partition(", which no OVF")[0]
+        problem = error.faults[0].problem.partition(", which no")[0]
         hint = "virsh dumpxml --inactive NAME writes one"
         raise VmError(Fault(problem=problem, hint=hint)) from None
 
 
-def _number(text: str) -> int:
-    """A whole number; 0 for what is none."""
-    return int(text) if re.fullmatch("[0-9]{1,18}", text, re.ASCII) else 0
+def _rest(draft: Draft, domain: Node) -> None:
+    """Names what nobody has asked for."""
+    told: set[str] = set()
+    for way, attribute, value in domain.rest():
+        last = way[-1] if way else ""
+        idle = next((name for name in way if name in _IDLE), "")
+        if idle or (last, attribute) in _IDLE_ATTRIBUTES:
+            draft.idle(f"<{idle}>" if idle else f"<{last or 'domain'}> {attribute}")
+            continue
+        names = " ".join(f"<{name}>" for name in way if name != "devices")
+        said = " ".join(filter(None, (names, f"{attribute}={value}" if attribute else value)))
+        if said not in told:
+            draft.lost(said)
+        told.add(said)
 
 
-def _bytes(element: Element) -> int:
+def _bytes(element: Node) -> int:
     unit = (element.get("unit") or "KiB").lower()
-    return _number(element.text) * _UNITS.get(unit, 0)
+    return number(element.text) * _UNITS.get(unit, 0)
 
 
-def _size(draft: Draft, domain: Element) -> None:
+def _memory(draft: Draft, domain: Node) -> None:
     memory, current = _bytes(domain.one("memory")), _bytes(domain.one("currentMemory"))
     if memory:
         whole = memory >> 20 if memory % (1 << 20) == 0 else 0
@@ -100,109 +109,39 @@ def _size(draft: Draft, domain: Element) -> None:
         draft.lost("memory: no amount is given")
     if current and current != memory:
         draft.lost(f"currentMemory of {current >> 20} MiB: there is no balloon")
-    vcpu, topology = domain.one("vcpu"), domain.one("cpu").one("topology")
-    count = _number(vcpu.text) or 1
-    cpu = {part: _number(topology.get(part)) or 1 for part in ("sockets", "cores", "threads")}
-    cpu["cores"] *= (_number(topology.get("dies")) or 1) * (_number(topology.get("clusters")) or 1)
-    same = cpu["sockets"] * cpu["cores"] * cpu["threads"] == count
-    draft.put("cpu", cpu if topology and same else count)
-    if topology and not same:
-        draft.lost(f"a topology for another number of processors than {count}")
-    if _number(vcpu.get("current")) not in (0, count):
-        draft.lost(f"{vcpu.get('current')} of {count} processors at the start: it has all")
+    backing = domain.one("memoryBacking")
+    if backing.one("locked"):
+        draft.put("wire_guest_mem", True)
+    if backing.one("hugepages"):
+        draft.within("qemu", hugepages="/dev/hugepages")
+
+
+def _habits(draft: Draft, domain: Node) -> None:
     if domain.one("uuid"):
         draft.put("uuid", domain.one("uuid").text)
-
-
-def _boot(draft: Draft, domain: Element) -> None:
-    os = domain.one("os")
-    _firmware(draft, os)
-    for tag, key in (("kernel", "kernel"), ("initrd", "initrd"), ("cmdline", "cmdline")):
-        if os.one(tag).text and (key == "kernel" or os.one("kernel").text):
-            draft.put(key, os.one(tag).text)
-    kind = os.one("type").get("machine")
-    if kind == "pc" or kind.startswith("pc-i440fx"):
-        draft.within("qemu", machine="pc")
-    elif kind and not kind.startswith(("q35", "pc-q35")):
-        draft.lost(f"the machine type {kind}: it is a q35")
-    first = os.one("boot").get("dev")
-    if first not in ("", "hd"):
-        draft.hint(f"It was booted from {first} first; here disks come before CDs in the base.")
-    for child in os.children:
-        if child.name in ("smbios", "bios", "bootmenu", "acpi", "dtb", "shim"):
-            draft.lost(f"<os> <{child.name}>")
-
-
-def _firmware(draft: Draft, os: Element) -> None:
-    loader, nvram = os.one("loader"), os.one("nvram")
-    flash = loader.get("type") == "pflash"
-    odd = nvram.get("format") not in ("", "raw") or loader.get("format") not in ("", "raw")
-    if loader.get("secure") == "yes":
-        draft.lost("Secure Boot")
-    if loader.text and (nvram.text or not flash) and not odd:
-        draft.put("bootrom", loader.text)
-        if nvram.text and "bootrom" in draft.tables:
-            draft.put("varfile", nvram.text)
-            draft.hint("varfile is libvirt's own, which it may keep from you: copy it.")
-    elif loader.text or os.get("firmware") == "efi":
-        draft.put("bootrom", "uefi")
-        draft.hint("The UEFI variables are new ones, not those that libvirt has.")
-    if os.get("firmware") not in ("", "efi", "bios"):
-        draft.lost(f"the firmware {os.get('firmware')}")
-
-
-def _habits(draft: Draft, domain: Element) -> None:
-    features, cpu = domain.one("features"), domain.one("cpu")
-    if not features.one("acpi"):
-        draft.put("generate_acpi", False)
-    if features.one("kvm").one("hidden").get("state") == "on":
-        draft.within("qemu", hide_hypervisor=True)
-    for child in features.children:
-        if child.name not in ("acpi", "apic", "pae", "kvm", "vmport"):
-            draft.lost(f"<features> <{child.name}>")
-    if cpu.one("model").text and cpu.get("mode") in ("", "custom"):
-        _model(draft, cpu)
-    _clock(draft, domain.one("clock").get("offset"))
-    _outcomes(draft, domain)
-    _backing(draft, domain.one("memoryBacking"))
-
-
-def _clock(draft: Draft, offset: str) -> None:
+    offset = domain.one("clock").get("offset")
     if offset == "localtime":
         draft.put("utc_clock", False)
     elif offset not in ("", "utc"):
         draft.lost(f"the clock's offset {offset}")
+    _outcomes(draft, domain)
 
 
-def _backing(draft: Draft, backing: Element) -> None:
-    if backing.one("locked"):
-        draft.put("wire_guest_mem", True)
-    for child in backing.children:
-        if child.name != "locked":
-            draft.lost(f"<memoryBacking> <{child.name}>")
-
-
-def _model(draft: Draft, cpu: Element) -> None:
-    words = [cpu.one("model").text]
-    for feature in cpu.all("feature"):
-        state = {"disable": "off", "forbid": "off"}.get(feature.get("policy"), "on")
-        words.append(f"{feature.get('name')}={state}")
-    if all(_WORD.fullmatch(word.partition("=")[0]) for word in words):
-        draft.within("qemu", cpu=",".join(words))
-    else:
-        draft.lost(f"the processor {' '.join(words)}")
-
-
-def _outcomes(draft: Draft, domain: Element) -> None:
-    again = ["reboot"] if domain.one("on_reboot").text in ("", "restart") else []
-    again += ["poweroff"] if domain.one("on_poweroff").text == "restart" else []
+def _outcomes(draft: Draft, domain: Node) -> None:
+    reboot, poweroff, crash = (
+        domain.one(f"on_{event}").text for event in ("reboot", "poweroff", "crash")
+    )
+    again = ["reboot"] if reboot in ("", "restart") else []
+    again += ["poweroff"] if poweroff == "restart" else []
+    again += ["triple-fault"] if crash == "restart" else []
     if again != ["reboot"]:
         draft.put("reboot_on", again)
-    if domain.one("on_crash").text not in ("", "destroy"):
-        draft.lost(f"on_crash {domain.one('on_crash').text}")
+    for event, wanted in (("reboot", reboot), ("poweroff", poweroff), ("crash", crash)):
+        if wanted not in ("", "restart", "destroy"):
+            draft.lost(f"on_{event} {wanted}")
 
 
-def _own_words(draft: Draft, domain: Element) -> None:
+def _own_words(draft: Draft, domain: Node) -> None:
     """Arguments that libvirt passes as they are."""
     for command in domain.all("commandline"):
         table = "bhyve" if "bhyve" in command.namespace else "qemu"
@@ -211,6 +150,5 @@ def _own_words(draft: Draft, domain: Element) -> None:
             draft.within(table, args=words)
             draft.hint(f"args in [{table}] are passed as they are: read them before you start it.")
         for variable in command.all("env"):
-            draft.lost(f"the variable {variable.get('name')} of the environment")
-    if domain.one("bootloader"):
-        draft.lost(f"the loader {domain.one('bootloader').text}")
+            draft.lost(f"<env> {variable.get('name')} of the environment")
+            variable.done()

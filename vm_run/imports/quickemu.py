@@ -1,39 +1,39 @@
 """A quickemu `.conf` as a description. The file is a shell script; here it is data.
 
-Source: quickemu_conf(1), OPTIONS.
+Source: quickemu_conf(5), OPTIONS; quickemu(1).
 """
 
 from __future__ import annotations
 
 import re
 
-from vm_run.imports import shell
-from vm_run.imports.draft import Draft, decoded, with_format
+from vm_run.imports import quickemu_devices, shell
+from vm_run.imports.draft import Draft, decoded
+from vm_run.imports.heard import OFF, Keys
+from vm_run.imports.quickemu_devices import PC
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
-from vm_spec.words import Forward
-
-if TYPE_CHECKING:
-    from vm_run.imports.draft import Table
 
 __all__ = ["imported"]
 
-SSH_PORT = "22220"  # the first that quickemu tries
-_OFF = ("", "off", "no", "none", "false")
-_LEGACY = ("freedos", "kolibrios", "reactos")  # no driver for virtio, and a BIOS
-_CARDS = {"reactos": "e1000", "kolibrios": "rtl8139", "macos": "vmxnet3"}
-_CARRIED = {
-    "boot", "cpu_cores", "disk_format", "disk_img", "disk_size", "display", "extra_args",
-    "fixed_iso", "floppy", "guest_os", "height", "img", "iso", "macaddr", "network",
-    "port_forwards", "ram", "ssh_port", "viewer", "width",
-}  # fmt: skip
-_HINTS = {
-    "tpm": "there is none",
+_LOCAL_CLOCK = ("windows", "windows-server", "reactos", "freedos")
+_BIOS = ("freedos", "kolibrios", "reactos")
+_IDLE = re.compile(
+    r"monitor(?:_cmd|_telnet_(?:port|host))?|serial_telnet_(?:port|host)|viewer(?:_extra_args)?"
+    r"|spice_port|gl|fullscreen|access|shortcut_options",
+    re.ASCII,
+)
+_WHY = {
     "secureboot": 'bootrom = "uefi" is firmware without it',
-    "usb_devices": "give the guest its controller as a passthru, or use args in [qemu]",
-    "public_dir": "a virtio-9p device shares a folder",
-    "macos_release": "an apple-smc device and macOS's own boot loader are yours to add",
+    "macos_release": "it chose the disk's and the card's kind; an apple-smc device is yours to add",
+    "keyboard": "it is a PS/2 one",
+    "keyboard_layout": "[qemu] args has QEMU's -k",
+    "usb_controller": "[graphic] brings an xhci, and a device of kind xhci is another",
+    "sound_duplex": "an hda has a line out and a line in",
+    "max_outputs": "there is one screen",
+    "cpu_pinning": "taskset(1) sets it for a process that runs",
+    "braille": "[qemu] args has QEMU's -usbdevice",
 }
+_USUAL = {"keyboard": "ps2", "keyboard_layout": "en-us"}  # what it is here without a word
 
 
 def imported(text: bytes | str, name: str) -> str:
@@ -44,126 +44,77 @@ def imported(text: bytes | str, name: str) -> str:
         name: the machine's.
 
     Raises:
-        VmError: it has neither guest_os nor disk_img, is not text, or contradicts itself.
+        VmError: it has neither guest_os nor disk_img, is not text, is of another processor's
+            machine, or contradicts itself.
     """
     found = shell.read(decoded(text, "quickemu configuration"))
-    said = found.words
-    if not {"guest_os", "disk_img"} & said.keys():
+    if not {"guest_os", "disk_img"} & found.words.keys():
         problem = "is no quickemu configuration: it has neither guest_os nor disk_img"
         raise VmError(Fault(problem=problem, hint="quickemu's are called NAME.conf"))
-    guest = said.get("guest_os") or "linux"
+    said = Keys(found.words)
+    if (arch := said.get("arch", "x86_64")) not in ("x86_64", "amd64"):
+        raise VmError(Fault(problem=f"is a machine for {arch}, and x86_64 is what runs here"))
+    guest = said.get("guest_os", "linux").lower()
     draft = Draft(name, f"Imported from a quickemu configuration; the guest is {guest}.")
-    _machine(draft, said, guest)
-    _disks(draft, said, guest)
-    _network(draft, found, guest)
-    _screen(draft, said)
-    _rest(draft, found)
+    _machine(draft, said)
+    _quirks(draft, guest)
+    _firmware(draft, said, guest)
+    quickemu_devices.devices(draft, said, found.arrays, guest)
+    _rest(draft, said, found)
     return draft.text()
 
 
-def _machine(draft: Draft, said: dict[str, str], guest: str) -> None:
+def _machine(draft: Draft, said: Keys) -> None:
     for key, ours, default in (("cpu_cores", "cpu", "2"), ("ram", "mem", "2G")):
-        given = said.get(key) or default
-        if given == default and not said.get(key):
+        given = said.get(key)
+        if not given:
             draft.hint(f"{ours}: quickemu chooses it by the host; this is a guess.")
-        draft.put(ours, int(given) if key == "cpu_cores" and _is_number(given) else given)
-    if said.get("boot", "efi") != "legacy" and guest not in _LEGACY:
+        count = key == "cpu_cores" and re.fullmatch("[0-9]{1,6}", given or default, re.ASCII)
+        draft.put(ours, int(given or default) if count else given or default)
+    serial = said.get("serial", "socket")
+    if serial != "none":
+        draft.put("com1", "socket")
+    if serial not in ("none", "socket"):
+        draft.lost(f"serial {serial}: com1 is a socket, which vm-console opens")
+    if said.on("tpm"):
+        draft.within("tpm", type="swtpm", interface="tis")
+        draft.hint("Its TPM is a new one: what quickemu's has sealed stays with quickemu.")
+
+
+def _quirks(draft: Draft, guest: str) -> None:
+    """What quickemu does for one guest and not for another."""
+    if guest in _LOCAL_CLOCK:
+        draft.put("utc_clock", False)
+    if guest in PC:
+        draft.within("qemu", machine="pc")
+    if guest in ("kolibrios", "reactos"):
+        draft.within("qemu", cpu="qemu32")
+    if guest.startswith("windows"):
+        draft.hint('Windows is faster with [qemu] cpu = "host,hv_passthrough", which needs KVM.')
+
+
+def _firmware(draft: Draft, said: Keys, guest: str) -> None:
+    if guest == "macos":
+        folder = said.get("disk_img").rpartition("/")[0] or "."
+        draft.put("bootrom", f"{folder}/OVMF_CODE.fd")
+        draft.put("varfile", f"{folder}/OVMF_VARS-1024x768.fd")
+        draft.hint("bootrom and varfile are those that quickget puts there.")
+    elif "efi" in said.get("boot", "efi").lower() and guest not in _BIOS:
         draft.put("bootrom", "uefi")
         draft.hint("The UEFI variables are new ones; quickemu's are OVMF_VARS.fd by the disk.")
-    draft.put("com1", "socket")
-    if guest.startswith("windows"):
-        draft.put("utc_clock", False)
-    if guest in _LEGACY:
-        draft.within("qemu", machine="pc")
-    if said.get("extra_args"):
-        draft.within("qemu", args=said["extra_args"])
-        draft.hint("args in [qemu] are arguments of QEMU: read them before you start it.")
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch("[0-9]{1,6}", text, re.ASCII) is not None
-
-
-def _disks(draft: Draft, said: dict[str, str], guest: str) -> None:
-    draft.hint("Relative paths start where this description is.")
-    kind = "drive" if guest in _LEGACY else "ahci-hd" if guest == "macos" else "virtio-blk"
-    if path := said.get("disk_img"):
-        form = said.get("disk_format") or "qcow2"
-        whole: Table = {"path": path, "format": form}
-        draft.device(kind, "disk", whole if kind == "drive" else with_format(path, form))
-        size = said.get("disk_size") or "16G"
-        draft.hint(f"If its disk is not there yet: qemu-img create -f {form} {path} {size}")
-    if path := said.get("fixed_iso"):
-        _cd(draft, path, guest, "")
-    if path := said.get("floppy"):
-        draft.device("drive", "floppy", {"interface": "floppy", "path": path})
-    if path := said.get("iso"):
-        _cd(draft, path, guest, "install")
-        draft.hint(f"To install: vm-run {draft.name} -t install")
-    if path := said.get("img"):
-        draft.device("ahci-hd", "disk", with_format(path, "raw"), "install")
-
-
-def _cd(draft: Draft, path: str, guest: str, target: str) -> None:
-    kind = "drive" if guest in _LEGACY else "ahci-cd"
-    draft.device(kind, "cd", {"path": path}, target)
-
-
-def _network(draft: Draft, found: shell.Assignments, guest: str) -> None:
-    network = found.words.get("network") or "user"
-    if network in ("none", "restrict"):
-        if network == "restrict":
-            draft.lost("network restrict: this machine has no card instead")
-        return
-    card: Table = {}
-    if found.words.get("macaddr"):
-        card["mac"] = found.words["macaddr"]
-    if network not in ("user", "nat"):
-        card["bridge"] = network
-    else:
-        card["forward"] = _forwards(draft, found)
-    model = _CARDS.get(guest, "virtio-net")
-    if model in ("virtio-net", "e1000"):
-        draft.device(model, "net", card)
-    else:
-        draft.device("nic", "net", {"model": model} | card)
-
-
-def _forwards(draft: Draft, found: shell.Assignments) -> list[object]:
-    """Ports of the host: those given, and ssh's as quickemu does."""
-    wanted = [f"{found.words.get('ssh_port') or SSH_PORT}:22"]
-    wanted += found.arrays.get("port_forwards", ())
-    taken: dict[int, str] = {}
-    for text in wanted:
-        try:
-            forward = Forward.parse(text)
-        except ValueError as error:
-            draft.lost(f"the forwarded port {text}: {error}")
+def _rest(draft: Draft, said: Keys, found: shell.Assignments) -> None:
+    for key, value in said.rest():
+        idle = _IDLE.fullmatch(key) is not None
+        if _USUAL.get(key) == value or (value.lower() in OFF and (idle or key in _WHY)):
             continue
-        if forward.port in taken:
-            draft.lost(f"the forwarded port {text}: {taken[forward.port]} has it")
-        taken.setdefault(forward.port, text)
-    if found.arrays.get("port_forwards"):
-        draft.hint("Forwarded ports are TCP's and this host's own; quickemu's are everybody's.")
-    return [*taken.values()]
-
-
-def _screen(draft: Draft, said: dict[str, str]) -> None:
-    if said.get("display") == "none":
-        return
-    draft.within("graphic")
-    draft.hint("Its screen: vm-console --web, or a VNC viewer at localhost:5900.")
-    for key in ("width", "height"):
-        if _is_number(said.get(key, "")):
-            draft.within("graphic", **{key: int(said[key])})
-
-
-def _rest(draft: Draft, found: shell.Assignments) -> None:
-    for key, value in found.words.items():
-        if key not in _CARRIED and value.lower() not in _OFF:
-            draft.lost(f"{key} {value}" + (f": {_HINTS[key]}" if key in _HINTS else ""))
+        if idle:
+            draft.idle(key)
+        else:
+            draft.lost(f"{key} {value}: {_WHY.get(key, 'is not known')}")
     for key, items in found.arrays.items():
-        if key != "port_forwards" and items:
-            draft.lost(f"{key} {' '.join(items)}" + (f": {_HINTS[key]}" if key in _HINTS else ""))
+        if items and key not in quickemu_devices.ARRAYS:
+            draft.lost(f"{key} {' '.join(items)}: {_WHY.get(key, 'is not known')}")
     for line in found.others:
         draft.lost(f"{line} (not an assignment of plain text: not run)")

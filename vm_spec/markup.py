@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Element", "read"]
 
-MOST_BYTES = 1 << 20  # an OVF of one machine has 5 to 40 KiB
+MOST_BYTES = 1 << 20  # what describes one machine has 5 to 40 KiB
 MOST_DEPTH = 64
 MOST_ELEMENTS = 20_000
 _ENCODINGS = ("utf-8", "utf8", "utf-16", "us-ascii", "ascii")
@@ -26,7 +26,7 @@ _BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-1
 class Element(Value):
     """One element with all that is in it.
 
-    Names are local ones: an OVF is written with its namespace as the default, or with any prefix.
+    Names are local ones: a namespace is written as the default, or with any prefix.
 
     Attributes:
         namespace: its namespace's URI; empty for none.
@@ -59,12 +59,13 @@ class Element(Value):
         return bool(self.name)
 
 
-def read(data: bytes, what: str) -> Element:
+def read(data: bytes, what: str, hint: str = "") -> Element:
     """The root element of a document.
 
     Args:
         data: the document.
         what: how messages call it: `box.ovf`.
+        hint: the next step where it is refused.
 
     Raises:
         VmError: it is not well-formed, has a DOCTYPE, is in another encoding than UTF-8 or (with
@@ -72,33 +73,39 @@ def read(data: bytes, what: str) -> Element:
 
     Source: XML 1.0 (Fifth Edition), 2.8 and 4.3.3; Namespaces in XML 1.0.
     """
+    try:
+        return _root(data)
+    except _XmlError as error:
+        raise VmError(Fault(problem=f"{what} {error}", hint=hint)) from None
+
+
+class _XmlError(Exception):
+    """What is wrong, as the end of a sentence that begins with the document's name."""
+
+
+def _root(data: bytes) -> Element:
     if len(data) > MOST_BYTES:
-        raise _refused(what, f"is longer than {MOST_BYTES >> 20} MiB")
-    text = _decoded(data, what)
+        raise _XmlError(f"is longer than {MOST_BYTES >> 20} MiB")
+    text = _decoded(data)
     if "\0" in text:  # expat takes it for UTF-16, whatever it is told
-        raise _refused(what, "has a NUL in it")
-    building = _Building(what)
+        raise _XmlError("has a NUL in it")
+    building = _Building()
     try:
         building.parser.Parse(text.encode(), True)
     except expat.ExpatError as error:
         line, reason = error.lineno, expat.ErrorString(error.code)
-        raise _refused(what, f"is not well-formed XML: line {line}: {reason}") from None
+        raise _XmlError(f"is not well-formed XML: line {line}: {reason}") from None
     return building.root
 
 
-def _decoded(data: bytes, what: str) -> str:
+def _decoded(data: bytes) -> str:
     """The document's text; its byte order mark decides, and UTF-8 is the only other way."""
     mark = next((mark for mark in _BOMS if data.startswith(mark)), b"")
     encoding = _BOMS.get(mark, "utf-8")
     try:
         return data[len(mark) :].decode(encoding)
     except UnicodeDecodeError:
-        raise _refused(what, f"is not text in {encoding}") from None
-
-
-def _refused(what: str, problem: str) -> VmError:
-    hint = "this is not what VirtualBox or Packer write: ask who made the box"
-    return VmError(Fault(problem=f"{what} {problem}", hint=hint))
+        raise _XmlError(f"is not text in {encoding}") from None
 
 
 class _Frame:
@@ -125,8 +132,7 @@ class _Frame:
 class _Building:
     """The tree while expat reads; every limit is looked at before memory is spent."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self) -> None:
         self.count = 0
         self.open: list[_Frame] = []
         self.root = Element(name="", attributes={})
@@ -141,17 +147,17 @@ class _Building:
 
     def declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.lower() not in _ENCODINGS:
-            raise _refused(self.what, f"says that it is in {encoding}, and only UTF-8 is read")
+            raise _XmlError(f"says that it is in {encoding}, and only UTF-8 is read")
 
     def doctype(self, *_: object) -> None:
-        raise _refused(self.what, "has a DOCTYPE, which no OVF needs")
+        raise _XmlError("has a DOCTYPE, and none is read")
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self.count += 1
         if self.count > MOST_ELEMENTS:
-            raise _refused(self.what, f"has more than {MOST_ELEMENTS} elements")
+            raise _XmlError(f"has more than {MOST_ELEMENTS} elements")
         if len(self.open) >= MOST_DEPTH:
-            raise _refused(self.what, f"is nested deeper than {MOST_DEPTH} elements")
+            raise _XmlError(f"is nested deeper than {MOST_DEPTH} elements")
         self.open.append(_Frame(name, attributes))
 
     def end(self, _name: str) -> None:

@@ -1,0 +1,102 @@
+"""Any command line that bhyve takes is imported, and what was imported means the same to bhyve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from tests.run.bhyve_lines import FILES, LINES, PAIRS, PIECES, WORDS, Words
+from tests.run.bhyve_meaning import emitted, filed, meaning, with_bridges
+from vm_run.imports import kinds
+from vm_run.imports.bhyve import imported
+from vm_run.imports.bhyve_model import Answer, answer
+from vm_run.imports.bhyve_options import options
+from vm_run.slots import place
+from vm_spec import Context, loads
+from vm_spec.fault import VmError
+
+
+def firmware_files(args: Sequence[str]) -> Words:
+    """The values of -f, the one option that leaves nothing in bhyve's configuration."""
+    return [value for letter, value in options(args)[0] if letter == "f"]
+
+
+def means_the_same(text: str, theirs: Answer) -> bool:
+    """Looks whether a description gives bhyve what it has of a command line or a file."""
+    description = loads(text, Context(name="x"))
+    placed = place(description, description.machine)
+    again = emitted(placed)
+    ours, bhyves = meaning(again), meaning(theirs)
+    empty = {key for key, value in bhyves.items() if not value}  # no line can say these
+    assert ours == with_bridges({k: v for k, v in bhyves.items() if k not in empty}, ours)
+    assert again.unread == ()
+    assert again.preloaded == theirs.preloaded
+    return meaning(filed(placed)) == ours
+
+
+@settings(
+    max_examples=600,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(st.lists(WORDS, max_size=9), FILES)
+@example([["-s", "3,virtio-blk,/a,ser="], ["-o", "system.sku=\\%(name)"]], "")
+@example([["-s", "29,fbuf,tcp=5900,password=a%b"], ["-s", "31,lpc"], ["-l", "com1,nmdm"]], "")
+def test_any_command_line_that_bhyve_takes_means_the_same_when_it_was_imported(
+    words: list[Words], file: str
+) -> None:
+    args = [*(word for group in words for word in group), "vm"]
+    read = {"it.conf": file}.__getitem__
+    try:
+        theirs = answer(args, read, shows=False)
+    except VmError:
+        assume(False)
+        raise
+    text = imported(["bhyve", *args], read)
+    assert means_the_same(text, theirs)
+    assert firmware_files(loads(text).machine.bhyve.args) == firmware_files(args)
+    assert kinds.is_native(text.encode(), "vm.toml")
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(FILES)
+def test_any_flat_file_that_bhyve_takes_means_the_same_when_it_was_imported(file: str) -> None:
+    text = f"memory.size=1G\n{file}\n"
+    named = [] if "\nname=" in text else ["web"]
+    try:
+        theirs = answer(["-k", "it", *named], {"it": text}.__getitem__, shows=False)
+    except VmError:
+        assume(False)
+        raise
+    assert means_the_same(kinds.imported(text.encode(), "/a/web.conf"), theirs)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(PIECES | st.text(max_size=4), max_size=3).map("".join), max_size=6),
+    st.text(max_size=40) | st.lists(PIECES, max_size=12).map("".join),
+)
+def test_any_words_are_a_description_or_a_fault(words: Words, file: str) -> None:
+    try:
+        loads(imported(["bhyve", *words], lambda _: file))
+    except VmError as error:
+        assert error.status in (64, 65, 66)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(PAIRS | LINES | st.text(max_size=8), max_size=8)
+    .map(lambda lines: "\n".join(["memory.size=1G", *lines]).encode(errors="replace"))
+    .flatmap(lambda text: st.binary(max_size=3).map(lambda junk: text + junk))
+)
+def test_any_flat_file_is_a_description_or_a_fault(data: bytes) -> None:
+    try:
+        loads(kinds.imported(data, "web.conf"))
+    except VmError as error:
+        assert error.status == 65
