@@ -67,12 +67,13 @@ def test_each_end_of_a_guest_is_told_apart(
 
 def test_after_a_normal_end_nothing_is_left_but_logs(vm: Vm, guest: Path) -> None:
     ports = '[[emulations]]\ndevice = "virtio-console"\nports = ["port.sock"]\n'
-    vm.direct(guest, "poweroff", ports)
+    vm.direct(guest, "wait", ports)
     pids = [str(vm.folder / "hypervisor.pid"), str(vm.folder / "own.pid")]
     process = vm.start("-p", pids[0], "-P", pids[1])
     vm.until("guest: ready")
     seen = sorted(entry.name for entry in vm.state.iterdir())
     assert {"qmp.sock", "supervisor.sock", "pid", "state.json", "lock"} <= set(seen)
+    process.terminate()  # the power button
     vm.finish(process)
     assert process.returncode == 0
     kept = sorted(entry.name for entry in vm.state.iterdir())
