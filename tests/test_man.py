@@ -29,7 +29,7 @@ MAN = Path(__file__).parent.parent / "man"
 RUN, LIST, TOML = (MAN / page for page in ("vm-run.1", "vm-list.1", "vm.toml.5"))
 INIT = MAN / "vm-init.8"
 STOP, CONSOLE = (MAN / page for page in ("vm-stop.1", "vm-console.1"))
-STATUSES = {0, 3, 4, 64, 65, 66, 69, 70, 75, 77, 130}  # design, Commands; 130 is an interrupt
+STATUSES = {0, 3, 4, 64, 65, 66, 69, 70, 74, 75, 77, 130}  # design, Commands; 130 is an interrupt
 HEADING = re.compile(r"^\.S[hs] (.*)$", re.MULTILINE)
 
 

@@ -7,10 +7,9 @@ lock's text only who took it; the kernel says whether the one lives and the othe
 from __future__ import annotations
 
 import os
-import time
 
 from vm_run import state
-from vm_run.process import started_at
+from vm_run.process import started_at, uptime
 from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table, replace
 
 if TYPE_CHECKING:
@@ -99,9 +98,7 @@ def _of_folder(handle: str) -> Trace:
 
 def _uptime(record: Record) -> int:
     """Seconds since a living hypervisor was started; the kernel has confirmed when that was."""
-    now = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-    started = number(record, "started_at", 1 << 62) / os.sysconf("SC_CLK_TCK")
-    return max(0, int(now - started))
+    return max(0, int(uptime(number(record, "started_at", 1 << 62))))
 
 
 def of(file: str, trace: Trace | None) -> Trace:
@@ -118,7 +115,7 @@ def of(file: str, trace: Trace | None) -> Trace:
     except OSError:
         return trace
     holder, locked = _lock(lock)
-    foreign = _is_foreign(holder, trace.here)
+    foreign = state.is_elsewhere(holder)
     lives = locked and not foreign and _lives(holder, lock)
     return replace(
         trace, holder=holder, locked=locked, holder_lives=lives, foreign=foreign, taken=taken
@@ -133,12 +130,6 @@ def _lock(path: str) -> tuple[Record, bool]:
             return holder, locked
 
 
-def _is_foreign(holder: Record, here: str) -> bool:
-    """Whether a lock was taken on another host; one renamed since is the same by its boot."""
-    host = text(holder, "host") or here
-    return host != here and holder.get("boot_id") != state.boot_id()
-
-
 def _lives(holder: Record, lock: str) -> bool:
     """Whether who took a lock still has it; of another user's process only that it runs."""
     from vm_run.holder import holds
@@ -146,7 +137,9 @@ def _lives(holder: Record, lock: str) -> bool:
     pid = number(holder, "pid")
     if not started_at(pid):
         return False
+    if holds(pid, lock):
+        return True
     try:
-        return os.stat(f"/proc/{pid}").st_uid != os.getuid() or holds(pid, lock)
+        return os.stat(f"/proc/{pid}").st_uid != os.getuid()
     except OSError:
         return False

@@ -161,6 +161,9 @@ def _locked(path: str, flags: int = 0) -> int | None:
     except BlockingIOError:
         os.close(fd)
         return None
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

@@ -122,7 +122,8 @@ def _unsaid(told: Whole, check: Callable[[Setting], Iterable[Fault]]) -> Iterato
         yield from (replace(fault, path=path) for fault in found)
     for device in told.devices:
         kind = device.kind
-        wrong = [fault for setting in device.settings for fault in check(setting)]
+        said = (*device.settings, Setting(keys=device.read))
+        wrong = [fault for setting in said for fault in check(setting)]
         wrong += [fault for key, text in device.keys for fault in beyond(kind, key, text)]
         yield from (replace(fault, device=device.title) for fault in wrong)
 

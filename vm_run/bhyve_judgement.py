@@ -10,6 +10,7 @@ import re
 
 from vm_run.bhyve_names import spelled
 from vm_run.bhyve_settings import as_options
+from vm_run.imports.bhyve_tree import TOO_MUCH
 from vm_spec.fault import Fault, VmError
 from vm_spec.reader import nearest
 from vm_spec.value import TYPE_CHECKING, replace
@@ -26,6 +27,7 @@ __all__ = ["judged"]
 Keys = list[tuple[str, str]]
 
 OLDER = ("lpc.bootrom", "lpc.bootvars")  # bhyve of 14 and older reads them
+MOST_TOLD = 64  # keys that are never read: finding the nearest word for each takes its time
 DOMAINS = 8
 MOST = 65535  # processors
 NEEDED = {"passthru": ("bus", "slot", "func"), "virtio-input": ("path",)}
@@ -62,10 +64,18 @@ def _answered(keys: Keys, devices: Iterable[Emulated]) -> Iterator[Fault]:
 
     found = answer(as_options(keys), str, shows=False)
     titles = {device.node: device.title for device in devices}
-    for line in found.unread:
-        key, _, text = line.partition("=")
-        if key not in OLDER and not (key.endswith(".dev") and text.startswith("/dev/cam/")):
-            yield _never_read(key, found.tree, titles)
+    pairs = (line.partition("=") for line in found.unread)
+    unread = [key for key, _, text in pairs if not _is_older(key, text)]
+    for key in unread[:MOST_TOLD]:
+        yield _never_read(key, found.tree, titles)
+    if len(unread) > MOST_TOLD:
+        problem = f"bhyve never reads {len(unread) - MOST_TOLD} keys more"
+        yield Fault(problem=problem, hint="see bhyve_config(5), or use [bhyve] args")
+
+
+def _is_older(key: str, text: str) -> bool:
+    """Whether it is a key that bhyve of 15 and older reads."""
+    return key in OLDER or (key.endswith(".dev") and text.startswith("/dev/cam/"))
 
 
 def _alone(device: Emulated) -> Iterator[Fault]:
@@ -80,6 +90,8 @@ def _alone(device: Emulated) -> Iterator[Fault]:
 
 
 def _ended(refused: VmError) -> Fault:
+    if refused.status == TOO_MUCH:
+        return replace(refused.faults[0], path=("bhyve", "config"))
     said = refused.faults[0].problem.replace("\n", "; ")
     return _of_config(f"would end bhyve: {said}", "correct the keys given for bhyve")
 
@@ -115,7 +127,7 @@ def _lacks(own: Mapping[str, str]) -> list[str]:
 
 
 def _controllers(keys: Keys) -> Iterator[Fault]:
-    found = {node for key, text in keys if text == "xhci" for node in [_node(key)] if node}
+    found = {key for key, text in keys if text == "xhci" and key == f"{_node(key)}.device"}
     if len(found) > 1:
         yield _of_config("bhyve has one xhci only, and this is another", "take one away")
 

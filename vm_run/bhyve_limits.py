@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Rule = tuple[Callable[[str], bool], str]
 
-__all__ = ["beyond"]
+__all__ = ["LONGEST_SOCKET", "beyond"]
 
 NUMBER = re.compile("0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19}", re.ASCII)
 SECTORS = re.compile("([0-9]{1,9})(?:/([0-9]{1,9}))?", re.ASCII)
@@ -54,7 +54,8 @@ def beyond(kind: str, key: str, text: str) -> Iterator[Fault]:
 
 def _whole(low: int, high: int) -> Rule:
     def fits(text: str) -> bool:
-        return bool(NUMBER.fullmatch(text)) and low <= int(text, 0 if "x" in text else 10) <= high
+        base = 16 if text[:2].lower() == "0x" else 10
+        return bool(NUMBER.fullmatch(text)) and low <= int(text, base) <= high
 
     return fits, f"{low} to {high}"
 
@@ -103,6 +104,7 @@ RING = _whole(4, 4096)
 RULES: dict[str, dict[str, Rule]] = {
     "": {
         "acpi_tables_in_memory": FLAG,
+        "config.dump": FLAG,
         "pci.enable_bars": FLAG,
         "x86.verbosemsr": FLAG,
         "lpc.pc-testdev": FLAG,

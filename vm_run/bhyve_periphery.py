@@ -5,6 +5,7 @@ Untested on FreeBSD. Source: bhyve(8), -s; bhyve_config(5), PCI device settings.
 
 from __future__ import annotations
 
+from vm_run.bhyve_limits import LONGEST_SOCKET
 from vm_run.bhyve_settings import Setting, escaped, first, given
 from vm_spec.devices import Hda, Virtio9p, VirtioConsole, VirtioInput, VirtioRnd, Xhci
 from vm_spec.fault import Fault
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Periphery", "periphery"]
 
 CONSOLE_PORTS = 16
-LONGEST_SOCKET = 103  # bytes of a name that fits into sockaddr_un, unix(4)
 
 Periphery = VirtioConsole | Virtio9p | VirtioRnd | VirtioInput | Xhci | Hda
 

@@ -35,6 +35,8 @@ def runner(name: str) -> int:
 
     Source: bhyverun.c, setproctitle(3): bhyve shows itself as `bhyve: NAME`.
     """
+    if not exists(name):
+        return 0
     pattern = f"bhyve: {name.replace('.', '[.]')}( \\(bhyve\\))?"
     return next(iter(_found("-fx", pattern)), 0)
 

@@ -8,6 +8,7 @@ import socket
 import stat
 
 from vm_run.needs import fault
+from vm_run.state import longest_socket
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from vm_spec.fault import Fault
 
 __all__ = ["is_leftover", "port", "unix"]
-
-_LONGEST_SOCKET = 107  # bytes, unix(7)
 
 
 def port(need: Port) -> Fault | None:
@@ -40,7 +39,7 @@ def unix(need: FreeSocket, vm: str) -> Fault | None:
     folder = os.path.dirname(need.path) or "."
     if not os.path.isdir(folder):
         return fault(need, f"{folder}: no folder")
-    if len(os.fsencode(need.path)) > _LONGEST_SOCKET:
+    if len(os.fsencode(need.path)) > longest_socket():
         return fault(need, f"{need.path} is too long a path for a socket", "choose a shorter one")
     if not os.path.lexists(need.path):
         writable = os.access(folder, os.W_OK | os.X_OK)

@@ -26,7 +26,7 @@ _IOMMU, _VFIO = "/sys/kernel/iommu_groups", "/dev/vfio/vfio"
 _HUGEPAGES = "/sys/kernel/mm/hugepages"
 _POLICY = "/etc/vmman/policy.toml"
 _KVM_CREATE_VM = 0xAE01  # linux/kvm.h
-_BEFORE_NAME, _LONGEST_SOCKET = len("/supervisor.sock"), 107  # bytes, unix(7)
+_BEFORE_NAME = len("/supervisor.sock")
 
 
 def look() -> Facts:
@@ -51,7 +51,7 @@ def look() -> Facts:
         memlock=_memlock(),
         runtime=_runtime(os.path.dirname(place)),
         runtime_given=os.environ.get("XDG_RUNTIME_DIR", "").startswith("/"),
-        longest_name=_LONGEST_SOCKET - _BEFORE_NAME - len(os.fsencode(place)) - 1,
+        longest_name=state.longest_socket() - _BEFORE_NAME - len(os.fsencode(place)) - 1,
         confdir=_confdir(library.confdir()),
         tmp=_folder("/tmp"),  # noqa: S108  only looked at
     )

@@ -6,7 +6,6 @@ here is whether the process of that number, held by a descriptor, has the very l
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from vm_run import locks, state
@@ -59,7 +58,7 @@ def holds(pid: int, path: str) -> bool:
 
     Source: proc(5), /proc/PID/fdinfo: `lock: 1: OFDLCK ADVISORY WRITE -1 00:19:12 0 0`.
     """
-    if not hasattr(fcntl, "F_OFD_GETLK"):
+    if not locks.INHERITED:
         return _locker(path) == pid
     try:
         lock = os.stat(path)

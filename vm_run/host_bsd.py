@@ -111,8 +111,7 @@ def _machine(need: Vm, vm: str) -> Fault | None:
 def _fits(need: Vm, way: vmm.Way, vm: str) -> Fault | None:
     """Whether the machine can be run in this way."""
     if way.kind == "monitor" and need.reboots:
-        what = " and ".join(need.reboots)
-        problem = f"bhyve's monitor mode reboots by itself, so {what} cannot work"
+        problem = vmm.alone(" and ".join(need.reboots))
         return fault(need, problem, f"have the VM made for you: sudo vm-init {vm}")
     strange = next(vmm.strange_nodes(need.name), "") if way.kind == "handed" else ""
     if not strange:
@@ -140,8 +139,9 @@ def _cpus(need: Cpus) -> Fault | None:
 
 
 def _wired(need: Wired) -> Fault | None:
+    """A VM that is in the kernel has kept its memory, which counts as wired already."""
     limit, used = wired()
-    if limit < 0 or used + need.bytes <= limit:
+    if limit < 0 or used + need.bytes <= limit or os.path.exists(f"{vmm.NODES}/{need.name}"):
         return None
     page = os.sysconf("SC_PAGE_SIZE")
     pages = -(-(used + need.bytes) // page)

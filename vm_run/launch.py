@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 
+from vm_run import locks
 from vm_run.program import hypervisor
 from vm_run.starting import Descriptors
+from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["launch"]
 
+_CANNOT_WRITE = 74
 _LOCK_FD = 5  # where a hypervisor has the lock beside the description
 
 
@@ -30,7 +33,7 @@ def launch(placed: Placed, room: Room, options: Options) -> Started:
     Raises:
         VmError: the hypervisor is not installed or cannot be started (69), or cannot do what the
             machine asks for (65), or what cloud-init reads cannot be made (69, 74), or its TPM
-            cannot be started (65, 69, 74, 75).
+            cannot be started (65, 69, 74, 75), or the state folder cannot be written to (74).
     """
     descriptors = Descriptors()
     try:
@@ -40,6 +43,9 @@ def launch(placed: Placed, room: Room, options: Options) -> Started:
         started = _hypervisor(placed, room, options, descriptors)
         started.note = "; ".join(filter(None, (started.note, note)))
         return started
+    except OSError as error:  # a disk that is full, in most cases
+        problem = f"{error.filename or room.folder}: {error.strerror or error}"
+        raise VmError(Fault(problem=problem), status=_CANNOT_WRITE) from None
     finally:
         descriptors.close()
 
@@ -85,7 +91,7 @@ def _streams(machine: Machine, room: Room, options: Options, descriptors: Descri
         descriptors.give(1, 1)
     log = f"{room.folder}/hypervisor.log"
     descriptors.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 2)
-    if room.lock:
+    if room.lock and locks.INHERITED:  # where it is ours alone, closing the copy would end it
         descriptors.give(room.lock.fd, _LOCK_FD)
 
 

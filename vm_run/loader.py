@@ -9,7 +9,7 @@ import os
 import select
 import signal
 
-from vm_run import host, state
+from vm_run import host, state, traces
 from vm_run.process import Process, signal_name
 from vm_run.starting import Descriptors, start
 from vm_spec.devices import AhciCd, Disk
@@ -148,17 +148,12 @@ def load(loading: Loading, given: Descriptors) -> None:
         VmError: it is not installed or fails (69), or a signal came meanwhile (130).
     """
     name = str(loading.machine.bhyve.loader)
-    program = host.program(name)
-    if program is None:
-        problem = f"{name} is not there, which [bhyve] loader names"
-        raise VmError(Fault(problem=problem, hint=_HINTS[name]), status=UNAVAILABLE)
-    words = argv(loading, program)
+    words = argv(loading, _program(name))
     if name == "grub-bhyve":
         state.replace_file(f"{loading.folder}/device.map", device_map(loading.placed))
-    log = f"{loading.folder}/hypervisor.log"
-    begins = os.stat(log).st_size
-    descriptors = _streams(loading, given)
+    descriptors = Descriptors()
     try:
+        _open(descriptors, loading, given)
         process = Process(start(words, descriptors), is_child=True)
     finally:
         descriptors.close()
@@ -169,12 +164,19 @@ def load(loading: Loading, given: Descriptors) -> None:
         problem = f"{by}: {name} was stopped, before the guest ran"
         raise VmError(Fault(problem=problem), status=INTERRUPTED)
     if code:
-        raise VmError(_failure(name, code, log, begins), status=UNAVAILABLE)
+        raise VmError(_failure(name, code, loading.folder), status=UNAVAILABLE)
 
 
-def _streams(loading: Loading, given: Descriptors) -> Descriptors:
+def _program(name: str) -> str:
+    path = host.program(name)
+    if path is None:
+        problem = f"{name} is not there, which [bhyve] loader names"
+        raise VmError(Fault(problem=problem, hint=_HINTS[name]), status=UNAVAILABLE)
+    return path
+
+
+def _open(made: Descriptors, loading: Loading, given: Descriptors) -> None:
     """The terminal or nothing, or GRUB's commands; faults into the hypervisor's log."""
-    made = Descriptors()
     commands = loading.machine.bhyve.grub_commands
     if loading.machine.bhyve.loader == "grub-bhyve" and commands:
         path = f"{loading.folder}/grub.in"
@@ -189,28 +191,29 @@ def _streams(loading: Loading, given: Descriptors) -> Descriptors:
     else:
         made.open(os.devnull, os.O_WRONLY, 1)
     made.give(given.given[2], 2)
-    return made
 
 
 def _watched(process: Process) -> str:
     """Waits until a loader has ended; the signal that ended it before its time, or nothing."""
     from vm_run.supervise import Signals
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, Signals.CAUGHT)
     signals = Signals()
+    by: list[str] = []
     try:
         poll = select.poll()
         for fd in (process.fd, signals.fd):
             poll.register(fd, select.POLLIN)
-        by: list[str] = []
         while not by and process.fd not in {fd for fd, _ in poll.poll()}:
             by = signals.take()
         if by:
             _end(process)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return next(iter(by or signals.take()), "")
-    finally:
+    finally:  # what comes from here on is for whoever listens next
+        signal.pthread_sigmask(signal.SIG_BLOCK, Signals.CAUGHT)
+        by += signals.take()
         signals.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return next(iter(by), "")
 
 
 def _end(process: Process) -> None:
@@ -220,11 +223,10 @@ def _end(process: Process) -> None:
         select.select([process.fd], [], [])
 
 
-def _failure(name: str, code: int, log: str, begins: int) -> Fault:
-    with open(log, "rb") as file:
-        file.seek(begins)
-        lines = file.read(1 << 16).decode(errors="replace").splitlines()
+def _failure(name: str, code: int, folder: str) -> Fault:
+    start = traces.read(folder)
+    lines = start.said(folder) if start else []
     said = next((line for line in reversed(lines) if line.strip()), "")
     ended = signal_name(-code) if code < 0 else f"exit status {code}"
     problem = ": ".join(filter(None, (name, ended, said)))
-    return Fault(problem=problem, hint=f"read what it said: less {log}")
+    return Fault(problem=problem, hint=f"read what it said: less {folder}/hypervisor.log")

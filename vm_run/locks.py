@@ -2,7 +2,7 @@
 
 Linux has locks of the open file: two threads have each their own, a child inherits them, and they
 end with the last descriptor. Elsewhere they are the process's, no child's, and end as soon as it
-closes any descriptor of the file.
+closes any descriptor of the file, a copy too: there nobody may open the file again.
 
 Source: fcntl(2), Open file description locks (Linux); fcntl(2), F_SETLK (FreeBSD).
 """
@@ -13,11 +13,12 @@ import fcntl
 import os
 import struct
 
-__all__ = ["drop", "holder", "is_at", "is_held", "take"]
+__all__ = ["INHERITED", "drop", "holder", "is_at", "is_held", "take"]
 
-_OF_THE_FILE = hasattr(fcntl, "F_OFD_SETLK")
+INHERITED = hasattr(fcntl, "F_OFD_SETLK")  # whether a child has the lock too
+_LINUX = INHERITED  # whose order of fields counts
 # struct flock: Linux's begins with type and whence, FreeBSD's ends with them and the host
-_FLOCK = "hhqqi4x" if _OF_THE_FILE else "qqihhi4x"
+_FLOCK = "hhqqi4x" if _LINUX else "qqihhi4x"
 _SET = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
 _SET_WAIT = getattr(fcntl, "F_OFD_SETLKW", fcntl.F_SETLKW)
 _GET = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
@@ -73,6 +74,6 @@ def _answer(fd: int, byte: int) -> bytes:
 
 
 def _request(kind: int, byte: int) -> bytes:
-    if _OF_THE_FILE:
+    if _LINUX:
         return struct.pack(_FLOCK, kind, os.SEEK_SET, byte, 1, 0)
     return struct.pack(_FLOCK, byte, 1, 0, kind, os.SEEK_SET, 0)

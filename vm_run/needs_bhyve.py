@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vm_spec.devices import Emulation
     from vm_spec.machine import Machine
 
-__all__ = ["Cpus", "Module", "Root", "TapUp", "Terminal", "Vm", "Wired", "needs_of"]
+__all__ = ["Cpus", "Module", "Root", "TapUp", "Terminal", "Vm", "Wired", "needs_of", "reboots"]
 
 FIRMWARE = "/usr/local/share/uefi-firmware/"  # the package edk2-bhyve
 SLIRP = "/usr/local/lib/libslirp.so.0"
@@ -61,10 +61,12 @@ class Wired(OfFreeBsd):
     """Memory that may be wired.
 
     Attributes:
+        name: of the VM, which may have it from the guest before.
         bytes: how much.
         why: who wants it wired.
     """
 
+    name: str
     bytes: int
     why: str
 
@@ -120,7 +122,7 @@ def _told(need: Need) -> Need:
 
 def _kernel(machine: Machine, detached: bool) -> Iterator[Need]:
     """What the kernel is to have and to allow."""
-    yield Vm(name=machine.name, reboots=tuple(_reboots(machine)))
+    yield Vm(name=machine.name, reboots=tuple(reboots(machine)))
     yield Cpus(count=machine.cpu.count)
     ends = [*_serial(machine, detached)]
     if any(end.path.startswith("/dev/nmdm") for end in ends):
@@ -135,10 +137,11 @@ def _kernel(machine: Machine, detached: bool) -> Iterator[Need]:
     passes = any(isinstance(device, Passthru) for device in machine.emulations)
     if machine.wire_guest_mem or passes:
         why = "wire_guest_mem" if machine.wire_guest_mem else "passthru"
-        yield Wired(bytes=machine.mem.bytes, why=why)
+        yield Wired(name=machine.name, bytes=machine.mem.bytes, why=why)
 
 
-def _reboots(machine: Machine) -> Iterator[str]:
+def reboots(machine: Machine) -> Iterator[str]:
+    """What of a machine only works where vm-run itself starts the guest again."""
     if machine.bhyve.loader:
         yield f"loader = {machine.bhyve.loader}"
     if machine.next_target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from vm_spec.value import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["Process", "signal_name", "spawn", "started_at"]
+__all__ = ["Process", "signal_name", "spawn", "started_at", "uptime"]
 
 _LINUX = hasattr(os, "pidfd_open")
 # A terminal's Ctrl-C and hang-up reach its whole group; what they mean to a guest is for the
@@ -53,6 +54,11 @@ class Process:
             return None if _LINUX else _told(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
+    def kill(self) -> None:
+        """Ends a child of ours at once, and waits until it has."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
     def close(self) -> None:
         """Lets go of the process."""
         os.close(self.fd)
@@ -86,7 +92,8 @@ def spawn(argv: list[str], fds: Mapping[int, int], environment: Mapping[str, str
 
     Args:
         argv: its words, the first one its path.
-        fds: descriptor that it shall have -> descriptor that we have; all others are closed.
+        fds: descriptor that it shall have -> descriptor that we have; no other that we have
+            opened, but those that we were started with, `3<>/dev/tap5` for instance.
         environment: its variables.
 
     Raises:
@@ -129,3 +136,10 @@ def started_at(pid: int) -> int:
         return 0 if fields[0] in ("Z", "X") else int(fields[19])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def uptime(started: int) -> float:
+    """How many seconds ago a process started, by what `started_at` has told of it."""
+    if not _LINUX:
+        return time.time() - started
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")

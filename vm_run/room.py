@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from vm_run import state
+from vm_run import locks, state
 from vm_run.process import Process
 from vm_run.request import ENDED
 from vm_spec.fault import Fault, VmError
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from vm_run.state import Lock, Record
     from vm_spec.machine import Description
 
-__all__ = ["Room"]
+__all__ = ["CANNOT_WRITE", "Room"]
 
+CANNOT_WRITE = 74
 _BHYVE = "bhyve.json"  # what traces.py writes; not imported, for QEMU has none
 _TPM = "swtpm.lock"  # vm_run.tpm.LINK
 _KEPT = ("hypervisor.log", "console.log", "com2.log", "com3.log", "com4.log", ENDED, "lock")
@@ -34,7 +35,7 @@ class Room:
         file: the description's file; empty or "-" for none.
         record: what was left by a supervisor that is gone, when its guest is taken over.
         lock: beside the description; None when there is no such place, or while the guest that
-            is taken over holds it alone.
+            is taken over holds it alone, as it can on Linux.
         unlocked: why there is no lock beside the description; empty when there is one.
         leftovers: what could not be removed at the end.
     """
@@ -77,6 +78,8 @@ class Room:
             raise VmError(self._nothing_left(), status=69)
         if options.recover:
             self.record = record
+            if not locks.INHERITED:
+                self.claim()
             return
         if living and options.force:
             self._kill(record)
@@ -162,7 +165,11 @@ class Room:
             self.leftovers.append(f"{path}: {error.strerror}")
 
     def write(self, record: Record) -> None:
-        """Keeps what another supervisor needs to take this guest over."""
+        """Keeps what another supervisor needs to take this guest over.
+
+        Raises:
+            VmError: it cannot be written (74).
+        """
         common = {
             "version": 1,
             "name": self.name,
@@ -173,8 +180,12 @@ class Room:
             "since": time.time(),
         }
         kept = {key: self.record[key] for key in ("outline",) if key in self.record}
-        state.write(self.folder, common | record | kept)  # a guest is as it was started
-        state.replace_file(f"{self.folder}/pid", f"{record['pid']}\n")
+        try:
+            state.write(self.folder, common | record | kept)  # a guest is as it was started
+            state.replace_file(f"{self.folder}/pid", f"{record['pid']}\n")
+        except OSError as error:
+            problem = f"{self.folder}: cannot be written to: {error.strerror}"
+            raise VmError(Fault(problem=problem), status=CANNOT_WRITE) from None
 
     def note(self, event: str) -> None:
         """Keeps for vm-list, until the next start, that the guest has been asked to end."""

@@ -154,7 +154,7 @@ class Session:
         try:
             self._record(machine, process, started.argv)
         except BaseException:  # without a record nobody could take it over
-            process.send(signal.SIGKILL)
+            process.kill()
             raise
         self.tell("started", pid=process.pid, target=self.target, argv=started.argv)
         guest = self._guest(machine, process, _monitor(started.monitor))

@@ -7,6 +7,7 @@ import os
 from vm_run import bhyve, bhyvectl, loader, traces, vmm
 from vm_run.ends import is_leftover
 from vm_run.host_ends import looked_up, own_firmware
+from vm_run.needs_bhyve import reboots
 from vm_run.program import program
 from vm_run.starting import Started, start
 from vm_run.state import BUSY
@@ -76,26 +77,18 @@ def _refuse(machine: Machine, room: Room, options: Options) -> None:
         VmError: with everything that cannot work there (69).
     """
     hint = f"have the VM made for you: sudo vm-init {room.name}"
-    faults = [
-        Fault(problem=f"bhyve's monitor mode reboots by itself, so {what} cannot work", hint=hint)
-        for what in _impossible(machine, options)
-    ]
+    faults = [Fault(problem=vmm.alone(what), hint=hint) for what in _impossible(machine, options)]
     if faults:
         raise VmError(*faults, status=UNAVAILABLE)
 
 
 def _impossible(machine: Machine, options: Options) -> Iterator[str]:
     policy = options.policy
-    if machine.bhyve.loader:
-        yield f"loader = {machine.bhyve.loader}"
-    if machine.next_target:
-        yield f"next_target = {machine.next_target}"
+    yield from reboots(machine if policy.on is None else replace(machine, reboot_on=policy.on))
     if not policy.reboot:
         yield "--no-reboot"
     if policy.most is not None:
         yield "--reboot-count"
-    if "reboot" not in (machine.reboot_on if policy.on is None else policy.on):
-        yield "reboot_on without reboot"
 
 
 def _write_secret(placed: Placed, wiring: Wiring, room: Room) -> None:
@@ -117,7 +110,7 @@ def _refuse_running(name: str) -> None:
     Raises:
         VmError: it runs (75).
     """
-    pid = bhyvectl.runner(name) if bhyvectl.exists(name) else 0
+    pid = bhyvectl.runner(name)
     if pid:
         problem = f"{name} is already running (pid {pid}), and no vm-run of yours has started it"
         raise VmError(Fault(problem=problem, hint="stop it by what has started it"), status=BUSY)

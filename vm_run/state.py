@@ -19,7 +19,6 @@ __all__ = ["BUSY", "Lock", "Record", "boot_id", "folder", "lock_path", "make_fol
 BUSY, REFUSED = 75, 77
 Record = dict[str, "Any"]
 _RUNNING, _NAMING = 0, 1  # bytes of a lock's file: who runs, and who is just finding that out
-_LONGEST_SOCKET = 107  # bytes, unix(7)
 
 
 def folder(name: str) -> str:
@@ -30,6 +29,11 @@ def folder(name: str) -> str:
     return f"{runtime}/vm/{name}"
 
 
+def longest_socket() -> int:
+    """How many bytes the path of a socket may have: unix(7), and unix(4) of FreeBSD."""
+    return 103 if os.uname().sysname == "FreeBSD" else 107
+
+
 def make_folder(name: str) -> str:
     """The state folder of a VM, made for this user alone.
 
@@ -37,7 +41,7 @@ def make_folder(name: str) -> str:
         VmError: it is not this user's alone, or its path is too long for sockets.
     """
     path = folder(name)
-    if len(os.fsencode(path)) + len("/supervisor.sock") > _LONGEST_SOCKET:
+    if len(os.fsencode(path)) + len("/supervisor.sock") > longest_socket():
         problem = f"{path} is too long a path for sockets"
         raise VmError(
             Fault(problem=problem, hint="set XDG_RUNTIME_DIR to a shorter one"), status=69
@@ -116,7 +120,7 @@ class Lock:
             OSError: the file cannot be made.
         """
         fd, holder = _taken(path, name)
-        if _is_elsewhere(holder) and not force:
+        if is_elsewhere(holder) and not force:
             os.close(fd)
             raise VmError(_left_behind(name, holder), status=BUSY)
         try:
@@ -196,10 +200,15 @@ def holder(path: str) -> Record:
         os.close(fd)
 
 
-def _is_elsewhere(holder: Record) -> bool:
-    """Whether a holder is on another host; one renamed since is the same by its boot."""
-    host = holder.get("host", os.uname().nodename)
-    return host != os.uname().nodename and holder.get("boot_id") != boot_id()
+def is_elsewhere(holder: Record) -> bool:
+    """Whether a holder is on another host; one renamed since is the same by its boot.
+
+    FreeBSD tells no boot from another, so there the name alone counts.
+    """
+    host, boot = holder.get("host"), boot_id()
+    if not isinstance(host, str) or host in ("", os.uname().nodename):
+        return False
+    return not boot or holder.get("boot_id") != boot
 
 
 def _held(name: str, holder: Record) -> Fault:

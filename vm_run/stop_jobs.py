@@ -7,7 +7,7 @@ import time
 
 from vm_run import request, state
 from vm_run.process import Process
-from vm_run.room import Room
+from vm_run.room import CANNOT_WRITE, Room
 from vm_run.say import ended, line
 from vm_spec.fault import Fault, VmError
 from vm_spec.machine import Machine
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     Tell = Callable[[str, str], None]
 
 __all__ = ["Answer", "Orphan", "Supervised", "Wish"]
-
-_CANNOT_WRITE = 74
 
 
 class Wish(Value):
@@ -91,7 +89,7 @@ class Supervised:
         except OSError as error:
             process.close()
             problem = f"{self.folder}: cannot be written to: {error.strerror}"
-            raise VmError(Fault(problem=problem), status=_CANNOT_WRITE) from None
+            raise VmError(Fault(problem=problem), status=CANNOT_WRITE) from None
         tell(name, _asked(_stop_timeout(state.read(self.folder), wish)))
         process.send(request.SIGNAL)
 
@@ -207,6 +205,8 @@ class Orphan:
             if console.get("kind") == "virtio":
                 self.room.remove(str(console.get("to")))
         self._close(clean=True)
+        for left in self.room.leftovers:
+            self.tell(self.name, f"cannot be removed: {left}")
         forced = ", forced" if found.forced else ""
         return Answer(
             name=self.name,

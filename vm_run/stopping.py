@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import time
@@ -106,8 +105,7 @@ def _nothing(name: str, record: Record) -> Answer:
     file = file if isinstance(file, str) and file else "" if record else find(name)
     lock = state.lock_path(file) if file else ""
     holder = state.holder(lock) if lock else {}
-    host = holder.get("host", os.uname().nodename)
-    if host != os.uname().nodename and holder.get("boot_id") != state.boot_id():
+    if state.is_elsewhere(holder):
         return _elsewhere(name, holder, is_held=state.is_locked(lock))
     if lock and state.is_locked(lock):
         problem = f"{name} is held on this host (pid {holder.get('pid', '?')}), not by you here"
@@ -118,7 +116,10 @@ def _nothing(name: str, record: Record) -> Answer:
     room = Room(name, file)
     room.own = state.Lock.take(f"{room.folder}/lock", name)
     room.leave()
-    return Answer(name=name, state="crashed", said="is not running; what a crash left is removed")
+    left = "what a crash left is removed"
+    if room.leftovers:
+        left = f"cannot be removed: {', '.join(room.leftovers)}"
+    return Answer(name=name, state="crashed", said=f"is not running; {left}")
 
 
 def _elsewhere(name: str, holder: Record, *, is_held: bool) -> Answer:

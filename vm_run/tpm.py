@@ -55,7 +55,7 @@ def start(machine: Machine, folder: str, descriptors: Descriptors) -> None:
         given.give(lock, _LOCK_FD)
         pid = starting.start(_argv(program, machine, home), given, _ENVIRONMENT)
         _tie(pid, read)
-        tpm_lock.sign(lock, pid, folder)
+        _sign(lock, pid, home, folder)
         descriptors.give(write, LIFELINE_FD)
     finally:
         given.close()
@@ -72,6 +72,8 @@ def end(folder: str) -> None:
         return
     try:
         tpm_lock.settle(fd, folder)
+    except OSError:  # its folder is out of reach; without a hypervisor it ends by itself
+        pass
     finally:
         os.close(fd)
 
@@ -110,6 +112,13 @@ def _locked(path: str, folder: str) -> int:
         return tpm_lock.take(path, folder)
     except OSError as error:
         raise _unusable(path, error) from None
+
+
+def _sign(lock: int, pid: int, home: str, folder: str) -> None:
+    try:
+        tpm_lock.sign(lock, pid, folder)
+    except OSError as error:  # swtpm ends with its lifeline
+        raise _unusable(home, error) from None
 
 
 def _unusable(path: str, error: OSError) -> VmError:

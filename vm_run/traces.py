@@ -24,6 +24,7 @@ __all__ = ["FILE", "SECRET", "Traces", "clear", "read", "sockets", "write"]
 
 FILE = "bhyve.json"
 SECRET = "secret.conf"  # noqa: S105  a file's name
+_MOST = 1 << 16  # bytes of a log
 
 
 class Traces(Value):
@@ -48,11 +49,11 @@ class Traces(Value):
     dumps: bool = False
 
     def said(self, folder: str) -> list[str]:
-        """The lines that this start has written into the log so far, at most 64 KiB."""
+        """The last lines that this start has written into the log, at most 64 KiB."""
         try:
             with open(f"{folder}/hypervisor.log", "rb") as log:
-                log.seek(self.log_from)
-                return log.read(1 << 16).decode(errors="replace").splitlines()
+                log.seek(max(self.log_from, log.seek(0, os.SEEK_END) - _MOST))
+                return log.read(_MOST).decode(errors="replace").splitlines()
         except OSError:
             return []
 
@@ -91,5 +92,13 @@ def clear(room: Room, *, again: bool = False) -> None:
     for path in left.sockets:
         if is_leftover(path):
             room.remove(path)
-    if left.way == "root" and not (again and left.reusable) and not bhyvectl.destroy(left.name):
-        room.leftovers.append(f"the VM {left.name} in the kernel: bhyvectl could not destroy it")
+    if left.way == "root" and not (again and left.reusable):
+        room.leftovers += _undestroyed(left.name)
+
+
+def _undestroyed(name: str) -> list[str]:
+    """Destroys a VM, unless by now it is another tool's and runs; what is left of it."""
+    vm = f"the VM {name} in the kernel"
+    if pid := bhyvectl.runner(name):
+        return [f"{vm}: pid {pid} runs it"]
+    return [] if bhyvectl.destroy(name) else [f"{vm}: bhyvectl could not destroy it"]

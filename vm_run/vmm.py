@@ -17,7 +17,7 @@ from vm_spec.value import TYPE_CHECKING, Value
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Way", "choose", "group_of", "has_monitor", "joined", "strange_nodes"]
+__all__ = ["Way", "alone", "choose", "group_of", "has_monitor", "joined", "strange_nodes"]
 
 NODES, CONTROL, MEMORY = "/dev/vmm", "/dev/vmmctl", "/dev/vmm.io"
 PATIENCE_S = 10
@@ -85,8 +85,7 @@ def _closed(node: str, init: str) -> tuple[str, str]:
         return f"{why}, which you are in since your last login", f"log in again; or {init}"
     return (
         f"{why}, which you are not in",
-        f"sudo pw groupmod {group} -m {_user()}, then log in \
-again; or {init}",
+        f"sudo pw groupmod {group} -m {_user()}, then log in again; or {init}",
     )
 
 
@@ -147,6 +146,11 @@ def _usage(binary: str) -> bytes:
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return b""
+
+
+def alone(what: str) -> str:
+    """Why something that needs a supervisor between two guests has none in the monitor mode."""
+    return f"bhyve's monitor mode reboots by itself, so {what} cannot work"
 
 
 def strange_nodes(name: str) -> Iterator[str]:

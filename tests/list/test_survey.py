@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from vm_list import columns
+from vm_list import columns, traces
 from vm_list.detail import detail
 from vm_list.judge import judge
 from vm_list.survey import Row, survey
 from vm_list.traces import Trace
-from vm_run import state
+from vm_run import locks, state
 from vm_run.outline import outline
 from vm_run.process import started_at
 from vm_run.room import Room
@@ -156,6 +156,31 @@ def test_a_living_guest_with_a_supervisor_is_running(
         pid=sleeper.pid, supervisor=os.getpid(), host=HERE, uptime=row.uptime,
         hypervisor="qemu", cpus=1, memory=256 << 20, network=(), consoles=(),
     )  # fmt: skip
+
+
+def test_who_has_a_lock_is_known_where_there_is_no_proc(
+    vms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FreeBSD's kernel names a lock's process itself; vm_run.process asks ps(1) of it."""
+    file = describe(vms, "web")
+    lock = state.Lock.take(state.lock_path(str(file)), "web")
+    seen = os.stat
+
+    def stat(path: str, **how: bool) -> os.stat_result:
+        if path.startswith("/proc/"):
+            raise FileNotFoundError(path)
+        return seen(path, **how)
+
+    def ours(_: int) -> int:
+        return os.getpid()
+
+    monkeypatch.setattr(locks, "INHERITED", False)
+    monkeypatch.setattr(locks, "holder", ours)
+    monkeypatch.setattr(os, "stat", stat)
+    lives = traces.of(str(file), None).holder_lives
+    monkeypatch.undo()
+    lock.release()
+    assert lives
 
 
 def test_uptime_is_since_the_kernel_started_the_process(vms: Path) -> None:

@@ -1,5 +1,6 @@
 """Where a pull works, what it places, and what is swept when it dies."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vm_pull import room as rooms
 from vm_pull.room import Room, sweep
 from vm_spec.fault import VmError
 
@@ -171,3 +173,17 @@ def test_a_folder_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(VmError, match="cannot be made") as caught:
         Room.enter(str(tmp_path / "file" / "vm"), "web")
     assert caught.value.status == 74
+
+
+def test_a_file_system_without_locks_is_a_fault_and_nothing_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(fd: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(rooms, "take", take)
+    with pytest.raises(VmError, match="No locks available") as caught:
+        Room.enter(str(tmp_path), "web")
+    assert caught.value.status == 74
+    assert os.listdir("/proc/self/fd") == before

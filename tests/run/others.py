@@ -227,9 +227,3 @@ LIBVIRT: dict[str, str] = {
   <devices><serial type='pty'/></devices></domain>""",
 }
 """Files beside these are called disk.img, disk.qcow2, media.iso, vmlinuz and initrd.img."""
-
-BOOTED = (
-    "alpine", "debian", "windows", "everything", "legacy", "freedos", "windows-11",
-    "bhyve", "pc", "q35", "kernel",
-)  # fmt: skip
-"""Those that test_import_boot.py boots."""

@@ -12,6 +12,7 @@ import pytest
 from vm_run.bhyve import arguments, argv
 from vm_run.bhyve_config import config, flat, secret
 from vm_run.imports.bhyve_model import Answer, answer
+from vm_run.imports.bhyve_tree import get
 from vm_run.slots import Placed, place
 from vm_run.wiring import Wiring
 from vm_spec.devices import (
@@ -762,10 +763,18 @@ def test_a_password_with_a_line_break_is_refused_and_not_repeated() -> None:
     assert "cret" not in report
 
 
-@pytest.mark.parametrize("host", ["localhost", "", "vm.example"])
+@pytest.mark.parametrize("host", ["localhost", "", "vm.example", "[::1", "::1]", "1.2.3.4]"])
 def test_a_screen_listens_on_a_numeric_address(host: str) -> None:
     report = fault(placed(graphic=Graphic(label=ON, host=host)))
     assert "is not a numeric address, and bhyve looks up no names" in report
+
+
+# bhyve_config(5), rfb: IPv6 addresses in square brackets, with scopes as getaddrinfo(3) has them
+@pytest.mark.parametrize("host", ["fe80::1%em0", "[fe80::1%em0]"])
+def test_the_address_of_a_screen_can_have_a_scope(host: str) -> None:
+    words = argv(placed(graphic=Graphic(label=ON, host=host)))
+    found = answer(words[1:], str).tree
+    assert get(found, "pci.0.28.0.tcp") == "[fe80::1%em0]:5900"
 
 
 def test_bhyve_has_one_usb_controller_and_one_screen() -> None:

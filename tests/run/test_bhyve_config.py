@@ -83,9 +83,9 @@ RECORDED: dict[str, tuple[list[str], dict[str, str]]] = {
         },
     ),
     "-m 4096K": (
-        ["-o", "bootrom=/usr/local/share/uefi-firmware/BHYVE_UEFI.fd", "-m", "4M", "vm"],
+        ["-o", "bootrom=/usr/local/share/uefi-firmware/BHYVE_UEFI.fd", "-m", "4096K", "vm"],
         {
-            "memory.size": "4M",
+            "memory.size": "4096K",
             "bootrom": "/usr/local/share/uefi-firmware/BHYVE_UEFI.fd",
             "name": "vm",
         },
@@ -881,6 +881,14 @@ def test_a_raw_device_that_is_known_has_keys() -> None:
     words = argv(machine)
     assert words[-5:-3] == ["-l", "bootrom,/usr/local/share/uefi-firmware/BHYVE_UEFI.fd"]
     assert words[-3:] == ["-o", "pci.0.22.0.port.0.nmrr=1", "vm"]
+
+
+def test_threat_b7_a_line_break_in_a_raw_device_is_no_further_line_of_the_file() -> None:
+    machine = placed(Raw(label=IT, value="ahci-hd,/a\nmemory.size=1G"))
+    with pytest.raises(VmError, match="has a line break, which bhyve_config") as raised:
+        flat(machine)
+    assert str(raised.value).startswith("raw it:\n")
+    assert "0:22:0,ahci-hd,/a\nmemory.size=1G" in argv(machine)
 
 
 def test_arguments_of_the_command_line_are_named_in_the_comment() -> None:

@@ -69,3 +69,9 @@ def test_a_start_has_said_what_follows_its_beginning(folder: Path) -> None:
     assert judged(1, str(folder), asked=False)[0] == "poweroff"
     (folder / "hypervisor.log").unlink()
     assert judged(1, str(folder), asked=False)[0] == "poweroff"
+
+
+def test_of_a_start_that_has_said_much_the_end_counts(folder: Path) -> None:
+    said(folder, "wrmsr to register 0x10\n" * 10_000 + TPM)
+    leftover(folder / "swtpm.sock")
+    assert judged(4, str(folder), asked=False)[0] == "reboot"

@@ -38,12 +38,8 @@ from vm_spec.words import FilePath, Label, PciId, VmName
 
 IT = Label("it")
 FILE = FilePath("/d.img")
-REGISTERS = ("vendor", "device", "revid", "subvendor", "subdevice")
 BOARD_KEYS = [key for key in spelled(BOARD.pattern) if key != "name"]
-LPC_KEYS = [
-    *(key for key in spelled(LPC.pattern) if "pcireg" not in key),
-    *(f"lpc.pcireg.{one}" for one in REGISTERS),
-]
+LPC_KEYS = spelled(LPC.pattern)
 DEVICE_KEYS = [
     (kind, key.replace("slot.0", "slot.1"))
     for kind, pattern in OF.items()
@@ -206,6 +202,7 @@ def test_every_flag_of_bhyve_sets_a_key_that_can_be_said() -> None:
 NEVER_READ: list[tuple[dict[str, str], str]] = [
     ({"memory.sise": "1G"}, "bhyve never reads memory.sise\n  hint: did you mean memory.size?"),
     ({"lpc.com5.path": "/dev/nmdm0A"}, "never reads lpc.com5.path\n  hint: did you mean lpc.com"),
+    ({"lpc.pcireg.vendr": "1"}, "hint: did you mean lpc.pcireg.vendor?"),
     ({"a": "b"}, "bhyve never reads a\n  hint: see bhyve_config(5), or use [bhyve] args"),
     ({"pci.0.05.0.device": "virtio-rnd"}, "bhyve never reads pci.0.05.0.device"),
     ({"vcpu.1.cpuset": "0"}, "vcpu.1: the machine has 1 processors"),
@@ -213,6 +210,10 @@ NEVER_READ: list[tuple[dict[str, str], str]] = [
     ({"domains.0.size": "1G"}, "Missing CPU set for domain 0"),
     ({"pci.0.31.0.device": "virtio-rnd"}, "the slot is taken by lpc"),
     ({"name": "other"}, "the VM's name is the description's"),
+    ({"config.dump": "maybe"}, "config.dump 'maybe' is nothing that bhyve takes"),
+    ({"memory.size": "1" * 5000}, "would end bhyve: bhyve: invalid memsize '111"),
+    ({"a" + ".b" * 65: "1"}, "a key has more than 64 dots"),
+    ({f"a{n}": "1" for n in range(4096)}, "there are more than 4096 keys"),
     ({"cpus": "x"}, "would end bhyve: bhyve: Invalid value for cpus: 'x'"),
     ({"x86.x2apic": "maybe"}, "Invalid value maybe for boolean variable x86.x2apic"),
     ({"x86.verbosemsr": "maybe"}, "x86.verbosemsr 'maybe' is nothing that bhyve takes"),
@@ -254,6 +255,13 @@ def test_a_key_that_bhyve_would_not_read_or_end_at_is_refused(
     assert report.startswith("bhyve.config: ")
     assert said in report
     assert "\n  hint: " in report
+
+
+def test_of_many_keys_that_are_never_read_the_first_are_told_and_the_others_counted() -> None:
+    report = fault(configured({f"no.{number}": "1" for number in range(100)}))
+    assert "bhyve never reads no.63\n" in report
+    assert "no.64" not in report
+    assert "bhyve never reads 36 keys more\n  hint: " in report
 
 
 def test_numa_needs_acpi() -> None:
@@ -332,6 +340,20 @@ def test_what_a_device_cannot_be_told_is_refused_as_the_devices(
     assert report.startswith(f"{device.kind} it:\n")
     assert said in report
     assert "\n    hint: " in report
+
+
+@pytest.mark.parametrize("number", ["16", "0x10", "0X10"])
+def test_a_number_can_be_hexadecimal(number: str) -> None:
+    machine = placed(VirtioBlk(label=IT, path=FILE, bhyve=(("bootindex", number),)))
+    is_read(machine, "pci.0.2.0.bootindex", number)
+    report = fault(placed(VirtioBlk(label=IT, path=FILE, bhyve=(("bootindex", number + "0000"),))))
+    assert "it takes 0 to 65535" in report
+
+
+def test_a_file_called_xhci_is_no_controller() -> None:
+    node = "pci.0.5.0"
+    config = {f"{node}.device": "virtio-blk", f"{node}.path": "xhci"}
+    is_read(configured(config, Xhci(label=IT)), f"{node}.path", "xhci")
 
 
 def test_a_screen_can_be_a_socket_whose_path_is_short() -> None:

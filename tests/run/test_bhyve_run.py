@@ -11,15 +11,20 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.lacking import need
 from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
 from tests.run.home import leftover, listening
 from tests.run.vm import Vm
+from vm_run import state, traces
 from vm_run.supervise import Signals
+from vm_run.traces import Traces
 
 
 @pytest.fixture
@@ -254,25 +259,58 @@ def test_a_vm_of_another_size_that_was_left_takes_force(vm: Vm, bsd: Kernel) -> 
     assert [call[0] for call in bsd.calls()[before:]] == ["bhyvectl", "bhyve", "bhyvectl"]
 
 
-@pytest.mark.parametrize("words", [(), ("--force",)])
-def test_a_guest_that_another_tool_runs_is_left_alone(
-    vm: Vm, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
-    alone = Vm(vm.folder, f"vm-{os.getpid()}")  # all of this host's processes are looked at
+def by_itself(vm: Vm, monkeypatch: pytest.MonkeyPatch) -> tuple[Vm, Kernel]:
+    """A VM in the kernel whose name nobody else has: all of this host's processes are looked at."""
+    alone = Vm(vm.folder, f"vm-{os.getpid()}")
     (vm.folder / "rom.fd").touch()
     describe(alone)
     bsd = freebsd.install(alone, monkeypatch)
     bsd.write(alone.name, {"memory": 1 << 30, "wired": False})
-    shown = f"bhyve: {alone.name}"
+    return alone, bsd
+
+
+@contextmanager
+def another_tool(vm: Vm) -> Generator[int]:
+    """A process that shows itself as bhyve does, by its number."""
+    need("pgrep")
+    shown = f"bhyve: {vm.name}"
     other = subprocess.Popen([shown], executable="/bin/cat", stdin=subprocess.PIPE)
     try:
-        done = alone.run(*words)
+        yield other.pid
     finally:
         other.communicate()
+
+
+@pytest.mark.parametrize("words", [(), ("--force",)])
+def test_a_guest_that_another_tool_runs_is_left_alone(
+    vm: Vm, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    alone, bsd = by_itself(vm, monkeypatch)
+    with another_tool(alone) as pid:
+        done = alone.run(*words)
     assert done.returncode == 75
-    assert f"{alone.name} is already running (pid {other.pid}), and no vm-run" in done.stderr
+    assert f"{alone.name} is already running (pid {pid}), and no vm-run" in done.stderr
     assert bsd.calls() == []
     assert bsd.vms() == [alone.name]
+
+
+def test_what_a_crash_left_in_the_kernel_and_another_tool_runs_by_now_is_left_alone(
+    vm: Vm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, bsd = by_itself(vm, monkeypatch)
+    folder = alone.state
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "state.json").write_text('{"pid": 0}')
+    traces.write(str(folder), Traces(name=alone.name, way="root", reusable=False))
+    with another_tool(alone) as pid:
+        said = says(alone, "vm_run.stop", alone.name)
+    left = f"cannot be removed: the VM {alone.name} in the kernel: pid {pid} runs it"
+    assert said.stdout == f"{alone.name}: is not running; {left}\n"
+    assert bsd.calls() == []
+    assert bsd.vms() == [alone.name]
+
+
+PASSWORD = "geheim"
 
 
 def console(vm: Vm) -> Path:
@@ -360,6 +398,26 @@ def test_a_guest_whose_vm_run_was_killed_is_taken_over(vm: Vm, bsd: Kernel) -> N
     assert not path.exists()
 
 
+def test_a_lock_that_no_child_inherits_lasts_as_long_as_vm_run(vm: Vm, bsd: Kernel) -> None:
+    lock = str(vm.confdir / ".vm.lock")
+    bsd.plan("0")
+    first = running(vm)  # after a reboot, so that a lock was handed to two starts, if it was
+    assert state.is_locked(lock)
+    assert vm.run().returncode == 75
+    assert state.is_locked(lock)
+    vm.kill(first)
+    assert not state.is_locked(lock)
+    done = vm.run()
+    assert done.returncode == 75
+    assert "without a supervisor" in done.stderr
+    second = vm.start("--recover")
+    vm.wait_for(lambda: vm.events("recovered"))
+    assert state.is_locked(lock)
+    second.terminate()
+    assert vm.finish(second).returncode == 0
+    assert not Path(lock).exists()
+
+
 def test_a_guest_without_a_vm_run_is_ended_by_vm_stop(vm: Vm, bsd: Kernel) -> None:
     path = console(vm)
     vm.kill(running(vm))
@@ -402,6 +460,37 @@ def test_a_vm_that_cannot_be_destroyed_is_told(vm: Vm, bsd: Kernel) -> None:
     assert done.stderr.count(left) == 1
 
 
+def test_a_vm_that_vm_stop_cannot_destroy_is_told_too(vm: Vm, bsd: Kernel) -> None:
+    vm.kill(running(vm))
+    (bsd.folder / "bin" / "bhyvectl").write_text("#!/bin/sh\nexit 1\n")
+    said = says(vm, "vm_run.stop", "vm")
+    assert "cannot be removed: the VM vm in the kernel" in said.stdout + said.stderr
+    assert bsd.vms() == ["vm"]
+
+
+def test_a_state_folder_that_cannot_be_written_to_is_no_bug(vm: Vm, bsd: Kernel) -> None:
+    describe(vm, f'[graphic]\nport = 5999\npassword = "{PASSWORD}"\n')
+    (vm.state / "secret.conf").mkdir(parents=True)
+    for folder in (vm.state, vm.state.parent):
+        folder.chmod(0o700)
+    done = vm.run()
+    assert done.returncode == 74
+    assert f"vm-run: {vm.state}/secret.conf: File exists\n" in done.stderr
+    assert bsd.calls("bhyve") == []
+
+
+def test_a_guest_of_which_no_record_can_be_kept_is_ended_at_once(vm: Vm, bsd: Kernel) -> None:
+    (vm.state / "pid").mkdir(parents=True)
+    for folder in (vm.state, vm.state.parent):
+        folder.chmod(0o700)
+    done = vm.run()
+    assert done.returncode == 74
+    assert f"vm-run: {vm.state}: cannot be written to: Is a directory\n" in done.stderr
+    assert vm.events("started") == []
+    assert bsd.vms() == []
+    assert not (vm.state / "state.json").exists()
+
+
 def test_arguments_behind_two_hyphens_stand_before_the_name(vm: Vm, bsd: Kernel) -> None:
     bsd.plan("1")
     vm.run("--", "-x", "-o", "a=b")
@@ -426,9 +515,6 @@ def test_signals_are_given_back() -> None:
     assert signals.take() == []
     signals.close()
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-PASSWORD = "geheim"
 
 
 def test_a_vnc_password_is_in_a_file_that_goes_with_the_guest(vm: Vm, bsd: Kernel) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import need
 from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
 from tests.run.test_bhyve_run import asked, console, describe, ended, running, says
@@ -32,6 +33,7 @@ def handed(bsd: Kernel) -> Kernel:
 @pytest.fixture
 def monitor(bsd: Kernel) -> Kernel:
     """One whose bhyve has the monitor mode, for a user of the group vmm."""
+    need("pgrep")
     (bsd.folder / "vmmctl").touch()
     return bsd
 

@@ -244,6 +244,30 @@ def test_the_hosts_tpm_is_in_our_words(args: tuple[str, ...]) -> None:
     assert machine.bhyve.config == ()
 
 
+def test_a_path_that_is_too_long_for_our_words_stays_a_key() -> None:
+    machine = described(*ROM, "-l", f"tpm,passthru,/{'a' * 4096}", "vm")
+    assert machine.tpm is None
+    assert dict(machine.bhyve.config)["tpm.path"] == f"/{'a' * 4096}"
+
+
+def test_devices_beyond_those_that_a_description_has_stay_keys() -> None:
+    slots = [f"{number // 30}:{1 + number % 30}:0" for number in range(260)]
+    args = [*ROM, *(word for slot in slots for word in ("-s", f"{slot},virtio-rnd")), "vm"]
+    placed = machine(imported(["bhyve", *args]))
+    assert len(placed.machine.emulations) == 256
+    assert len(placed.machine.bhyve.config) == 4
+    theirs = meaning(made(args))
+    assert meaning(emitted(placed)) == with_bridges(theirs, meaning(emitted(placed)))
+
+
+def test_what_is_too_much_for_us_is_not_said_to_be_refused_by_bhyve() -> None:
+    words = [word for number in range(4096) for word in ("-o", f"a{number}=1")]
+    with pytest.raises(VmError) as raised:
+        imported(["bhyve", *ROM, *words, "vm"])
+    assert str(raised.value).startswith("there are more than 4096 keys\n  hint: ")
+    assert raised.value.status == 65
+
+
 def test_somebody_elses_swtpm_stays_where_it_is() -> None:
     machine = described(*ROM, "-l", "tpm,swtpm,/run/s", "vm")
     assert machine.tpm is None
@@ -271,6 +295,11 @@ def test_a_debugger_is_in_our_words_where_they_say_the_same() -> None:
     assert described(*ROM, "-G", "w127.0.0.1:99", "vm").gdb == "w127.0.0.1:99"
     # without the letter w this is an address that begins with one
     assert described(*ROM, "-o", "gdb.address=west", "-o", "gdb.port=1", "vm").gdb is None
+
+
+def test_a_debugger_without_a_port_stays_as_it_is() -> None:
+    placed = machine(imported(["bhyve", *ROM, "-o", "gdb.port=0", "vm"]))
+    assert meaning(emitted(placed))["gdb.port"] == "0"
 
 
 @pytest.mark.parametrize("where", ["tcp=0.0.0.0:5900", "rfb=unix:/run/vnc"])

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lacking import need
 from tests.run.home import command
 from tests.run.others import LIBVIRT, QUICKEMU, VM_BHYVE
-from tests.run.tpm_given import needs_swtpm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +26,31 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 ON_QEMU = ("-o", "hypervisor=qemu", "-o", "qemu.accel=tcg")
 HERE = ("-o", "net.net0.type=user")  # a tap is root's part
-SMALL = ("-o", "mem=256M")  # the guest's machine is no matter, a processor's time is
+SMALL = ("-o", "mem=256M", "-o", "cpu=1")  # its machine is no matter, the time it takes is
 SCREEN = ("-o", f"graphic.port={20000 + os.getpid() % 20000}")
 PORT = ("-o", "com1=socket")  # where a domain has none there is nothing to read
 NO_PORTS = ("-o", "net.net0.forward=[]")  # 22220 may be taken
+
+
+VM_BHYVES = [
+    ("alpine", (*HERE, *SMALL), "disk vda"),
+    ("debian", (*HERE, *SMALL), "class 0x010601"),
+    ("windows", (*HERE, *SMALL, *SCREEN), "device 0x100e"),
+    ("everything", (), "cpu 2"),
+]
+QUICKEMUS = [("legacy", "disk vda"), ("freedos", "vendor 0x10ec device 0x8139")]
+WITH_UEFI = "windows-11"
+DOMAINS = [
+    ("bhyve", (*HERE, *PORT), "class 0x010601"),
+    ("pc", SCREEN, "vendor 0x10ec device 0x8139"),
+    ("q35", SCREEN, "disk vda"),
+    ("kernel", (), "boot target=50%"),
+]
+BOOTED = [
+    WITH_UEFI,
+    *(name for name, _ in QUICKEMUS),
+    *(name for name, _, _ in VM_BHYVES + DOMAINS),
+]
 
 
 def booted(vm: Vm, text: str, *words: str) -> str:
@@ -60,15 +81,7 @@ def blank_cd(path: Path) -> None:
     path.write_bytes(bytes(1 << 16))
 
 
-@pytest.mark.parametrize(
-    ("name", "words", "seen"),
-    [
-        ("alpine", (*HERE, *SMALL), "disk vda"),
-        ("debian", (*HERE, *SMALL), "class 0x010601"),
-        ("windows", (*HERE, *SMALL, *SCREEN), "device 0x100e"),
-        ("everything", (), "cpu 2"),
-    ],
-)
+@pytest.mark.parametrize(("name", "words", "seen"), VM_BHYVES)
 def test_a_guest_of_vm_bhyves_boots(
     vm: Vm, guest: Path, name: str, words: tuple[str, ...], seen: str
 ) -> None:
@@ -78,38 +91,32 @@ def test_a_guest_of_vm_bhyves_boots(
     assert "guest: ready" in said
 
 
-@pytest.mark.parametrize("name", ["legacy", "freedos"])
-def test_a_guest_of_quickemus_boots(vm: Vm, guest: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "seen"), QUICKEMUS)
+def test_a_guest_of_quickemus_boots(vm: Vm, guest: Path, name: str, seen: str) -> None:
     folder = "old" if name == "legacy" else name
     image(guest, vm.confdir / folder / "disk.qcow2", "qcow2")
     (vm.confdir / folder / "floppy.img").write_bytes(bytes(1474560))
     blank_cd(vm.confdir / folder / "FD13LIVE.iso")
-    assert "guest: ready" in booted(vm, QUICKEMU[name], *SMALL, *SCREEN, *NO_PORTS)
+    said = booted(vm, QUICKEMU[name], *SMALL, *SCREEN, *NO_PORTS)
+    assert seen in said
+    assert "guest: ready" in said
 
 
 def test_a_uefi_guest_of_quickemus_boots_with_its_installer_and_its_tpm(
     vm: Vm, guest: Path
 ) -> None:
-    needs_swtpm()
-    folder = vm.confdir / "windows-11"
+    need("swtpm")
+    folder = vm.confdir / WITH_UEFI
     image(guest, folder / "disk.qcow2", "qcow2")
     for name in ("11.iso", "virtio-win.iso"):
         blank_cd(folder / name)
     words = (*SMALL, *SCREEN, *NO_PORTS, "-t", "install")
-    said = booted(vm, QUICKEMU["windows-11"], *words)
+    said = booted(vm, QUICKEMU[WITH_UEFI], *words)
     assert "guest: tpm version 2" in said
     assert "guest: ready" in said
 
 
-@pytest.mark.parametrize(
-    ("name", "words", "seen"),
-    [
-        ("bhyve", (*HERE, *PORT), "class 0x010601"),
-        ("pc", SCREEN, "vendor 0x10ec device 0x8139"),
-        ("q35", SCREEN, "disk vda"),
-        ("kernel", (), "boot target=50%"),
-    ],
-)
+@pytest.mark.parametrize(("name", "words", "seen"), DOMAINS)
 def test_a_domain_of_libvirts_boots(
     vm: Vm, guest: Path, name: str, words: tuple[str, ...], seen: str
 ) -> None:

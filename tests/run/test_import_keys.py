@@ -601,6 +601,28 @@ def test_threat_b7_a_password_is_in_no_result() -> None:
         assert "geheim" not in written
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'vnc_password="$x geheim"', "vnc_password='ge#geheim'", "vnc_password = geheim",
+        'VNC_PASSWORD="geheim"', "rdp_passwd=geheim", "client_secret=geheim",
+        "export vnc_password=geheim", "vnc_password=geheim; true",
+    ],
+)  # fmt: skip
+def test_threat_b7_a_password_in_an_odd_line_is_in_no_result(line: str) -> None:
+    for read, before in ((vmbhyve.imported, VM_BHYVE), (quickemu.imported, QUICKEMU)):
+        text = read(f"{before}{line}\n", "x")
+        assert re.search("password|passwd|secret", comments(text), re.IGNORECASE)
+        assert "geheim" not in text
+
+
+def test_a_feature_of_a_processor_brings_no_other() -> None:
+    name = "hle=off,+smap"
+    text = libvirt.imported(domain("cpu", f"<feature policy='require' name='{name}'/>"), "x")
+    assert meaning(text)[0].qemu.cpu == ""
+    assert name in comments(text)
+
+
 def boots(text: str) -> list[str]:
     found = loads(libvirt.imported(text, "x"))
     return [str(getattr(device, "path", "")) for device in found.machine.emulations][:2]

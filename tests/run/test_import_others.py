@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.run.qemu_given import values
+from tests.run.vm import HOUSE
 from vm_run import bhyve, qemu
 from vm_run.imports import kinds, libvirt, quickemu, shell, vmbhyve
 from vm_run.slots import place
@@ -353,6 +356,26 @@ def test_what_vm_bhyve_has_and_we_have_not_is_told() -> None:
     assert "grub_run0 z" in told
 
 
+def test_each_line_of_vm_bhyves_stands_for_itself() -> None:
+    text = vmbhyve.imported('loader="uefi"\ngrub_run0="a # b"\nodd=(1 2)\ncpu=3\n', "x")
+    assert machine(text).cpu.count == 3
+    told = comments(text)
+    assert 'grub_run0="a (not a plain key and value)' in told
+    assert "odd=(1 2) (not a plain key and value)" in told
+
+
+def test_a_hint_is_whole_for_each_disk_and_each_card() -> None:
+    disks = "".join(f'disk{n}_type="virtio-blk"\ndisk{n}_name="{n}.img"\n' for n in "012")
+    told = comments(vmbhyve.imported(f'loader="uefi"\n{disks}', "x"))
+    assert told.count("or write its whole path.") == 3
+    cards = "".join(
+        f"<interface type='network'><source network='n{n}'/></interface>" for n in "012"
+    )
+    domain = LIBVIRT_BHYVE.replace("<serial", f"{cards}<serial")
+    told = comments(libvirt.imported(domain, "x"))
+    assert told.count("until it has that network's bridge.") == 3
+
+
 def test_a_key_of_vm_bhyves_without_its_device_is_told() -> None:
     text = vmbhyve.imported('loader="uefi"\nnetwork9="x"\npassthru00="1/0/0"\ndisk07="y"', "x")
     assert machine(text).emulations == ()
@@ -481,6 +504,45 @@ def test_threat_b7_xml_that_is_hostile_or_no_domain_is_refused(text: str) -> Non
     said = fault(libvirt.imported, text)
     assert "OVF" not in said
     assert "VirtualBox" not in said
+
+
+BLANKS = " " * 60_000
+READ = """
+import sys
+from vm_run.imports import kinds
+from vm_spec.fault import VmError
+for text in sys.stdin.buffer.read().split(b"\\0"):
+    try:
+        print(bool(kinds.imported(text, "x")))
+    except VmError as error:
+        print(error.status)
+"""
+
+
+def test_threat_b7_a_long_run_of_blanks_costs_no_more_than_other_text() -> None:
+    texts = {
+        f"guest_os=linux\nram=4G{BLANKS}x\n": "True",
+        f"guest_os=linux\nif true; then fi{BLANKS}x\n": "True",
+        f"guest_os=linux\nports=(1{BLANKS}\n": "True",
+        f"loader=uefi\ncpu=1{BLANKS}x\n": "True",
+        "x\n" + "\n" * 60_000 + "y": "65",
+        f"[a]{BLANKS}y": "65",
+    }
+    done = subprocess.run(
+        ["prlimit", "--cpu=10", sys.executable, "-c", READ],
+        input="\0".join(texts), stdout=subprocess.PIPE, cwd=HOUSE, timeout=300, check=False,
+        text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [*texts.values()]
+
+
+@pytest.mark.parametrize(
+    "text", ["a=" + "[" * 30_000, "a=" + "{a=" * 20_000, "a." * 30_000 + "a=1", '{"a":' * 10_000]
+)
+def test_threat_b7_what_is_nested_too_deeply_is_refused(text: str) -> None:
+    with pytest.raises(VmError) as caught:
+        kinds.imported(text.encode(), "x")
+    assert caught.value.status == 65
 
 
 def test_threat_b7_a_comment_cannot_be_left() -> None:

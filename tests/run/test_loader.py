@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
 from tests.run.test_bhyve_run import asked, ended, running
 from tests.run.vm import Vm
-from vm_run.loader import Loading, argv, device_map
+from vm_run.loader import Loading, argv, device_map, load
 from vm_run.slots import place
+from vm_run.starting import Descriptors
+from vm_run.supervise import Signals
 from vm_spec import Context, loads
 from vm_spec.fault import VmError
 from vm_spec.targets import select
@@ -186,8 +190,6 @@ def test_a_loader_that_is_not_installed_is_told_with_where_it_is(
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_ends_a_loader_in_its_menu(vm: Vm, bsd: Kernel, name: str) -> None:
-    import signal
-
     describe(vm)
     (bsd.folder / "loader").write_text("wait\n")
     process = vm.start()
@@ -200,13 +202,36 @@ def test_a_signal_ends_a_loader_in_its_menu(vm: Vm, bsd: Kernel, name: str) -> N
     assert not Path(vm.state / "bhyve.json").exists()
 
 
+def test_a_signal_that_comes_when_a_loader_has_ended_is_for_whoever_listens_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    close = Signals.close
+
+    def late(signals: Signals) -> None:
+        signal.raise_signal(signal.SIGHUP)  # to this thread: xdist has others
+        close(signals)
+
+    (tmp_path / "bhyveload").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "bhyveload").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(Signals, "close", late)
+    given = Descriptors()
+    for theirs in range(3):
+        given.open(os.devnull, os.O_RDWR, theirs)
+    former = signal.signal(signal.SIGHUP, lambda number, _: heard.append(number))
+    try:
+        load(loading(f'{DISK}[bhyve]\nloader = "bhyveload"\n'), given)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+        given.close()
+    assert heard == [signal.SIGHUP]
+
+
 def test_a_signal_ends_a_loader_after_a_reboot_too(vm: Vm, bsd: Kernel) -> None:
     describe(vm)
     process = running(vm)
     (bsd.folder / "loader").write_text("wait\n")
-    import os
-    import signal
-
     os.kill(bsd.runs("vm"), signal.SIGUSR2)  # the guest reboots
     vm.wait_for((bsd.folder / "menu").exists)
     process.terminate()

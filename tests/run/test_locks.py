@@ -101,7 +101,7 @@ def test_freebsd_is_asked_in_its_own_order_and_names_the_process(
         asked.append(struct.unpack("qqihhi4x", request))
         return struct.pack("qqihhi4x", 0, 1, 4711, next(kinds), os.SEEK_SET, 0)
 
-    monkeypatch.setattr(locks, "_OF_THE_FILE", False)
+    monkeypatch.setattr(locks, "_LINUX", False)
     monkeypatch.setattr(locks, "_FLOCK", "qqihhi4x")
     monkeypatch.setattr(fcntl, "fcntl", answer)
     assert [locks.holder(two[0]), locks.holder(two[0])] == [4711, 0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import subprocess
 import time
@@ -12,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import need
 from vm_run import process, process_bsd
 
 
 @pytest.fixture
 def ps() -> None:
     """The system's ps(1), which knows `lstart` on FreeBSD and on Linux."""
-    if shutil.which("ps") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("install ps: apt install procps")
+    need("ps")
 
 
 @pytest.mark.usefixtures("ps")
@@ -102,5 +101,8 @@ def test_the_start_of_a_process_is_asked_of_ps_where_there_is_no_proc(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticks = process.started_at(os.getpid())
+    here = process.uptime(ticks)
     monkeypatch.setattr(process, "_LINUX", False)
-    assert process.started_at(os.getpid()) == process_bsd.started_at(os.getpid()) != ticks
+    started = process.started_at(os.getpid())
+    assert started == process_bsd.started_at(os.getpid()) != ticks
+    assert abs(process.uptime(started) - here) < 3000  # less than any time zone is off

@@ -127,6 +127,18 @@ def test_a_number_that_is_a_strangers_now_is_never_killed(
     assert caught.value.status == 69
 
 
+@pytest.mark.parametrize("file", ["state.json", "pid"])
+def test_a_record_that_cannot_be_written_is_no_bug(
+    home: Home, description: Description, file: str
+) -> None:
+    room = Room.enter(description, Options())
+    (home.vm.state / file).mkdir()
+    with pytest.raises(VmError, match="cannot be written to: Is a directory") as caught:
+        room.write({"pid": 7})
+    assert caught.value.status == 74
+    room.leave()
+
+
 def test_what_a_guest_that_was_taken_over_leaves_is_removed_too(
     home: Home, description: Description, child: subprocess.Popen[bytes]
 ) -> None:

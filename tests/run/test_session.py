@@ -343,7 +343,8 @@ def test_a_guest_that_cannot_be_recorded_is_not_left_running(vm: Vm, guest: Path
     vm.state.mkdir(mode=0o700)
     (vm.state / "state.json").mkdir()  # nothing can be renamed over it
     done = vm.run()
-    assert done.returncode == 70
+    assert done.returncode == 74
+    assert f"vm-run: {vm.state}: cannot be written to: " in done.stderr
     assert still_running(vm) == []
 
 

@@ -77,6 +77,38 @@ def test_a_lock_lasts_as_long_as_a_child_has_it(tmp_path: Path) -> None:
     Lock.take(str(path), "web").release()
 
 
+def test_hosts_that_know_no_boot_are_told_apart_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FreeBSD has no boot's id that is read without root: none is no proof of the same one."""
+    monkeypatch.setattr(state, "boot_id", str)
+    path = tmp_path / ".web.lock"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "boot_id": ""}))
+    error = refusal(path)
+    assert error.status == 75
+    assert "was started on elsewhere (pid 7) and never ended there" in str(error)
+    path.write_text(json.dumps({"host": HERE, "pid": 7, "boot_id": ""}))
+    Lock.take(str(path), "web").release()
+
+
+@pytest.mark.parametrize("host", [7, "", None, []])
+def test_a_lock_without_a_host_s_name_is_taken(tmp_path: Path, host: object) -> None:
+    path = tmp_path / ".web.lock"
+    path.write_text(json.dumps({"host": host, "pid": 7}))
+    Lock.take(str(path), "web").release()
+
+
+@pytest.mark.parametrize(("system", "most"), [("Linux", 107), ("FreeBSD", 103)])
+def test_a_state_folder_has_room_for_its_longest_socket(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, system: str, most: int
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((system, HERE, "", "", "")))
+    name = "n" * (most - len(f"{runtime}/vm//supervisor.sock"))
+    assert len(f"{state.make_folder(name)}/supervisor.sock") == most
+    with pytest.raises(VmError, match="is too long a path for sockets"):
+        state.make_folder(f"{name}n")
+
+
 def test_a_lock_that_another_host_left_is_taken_by_force_only(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "boot_id": "x"}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -16,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.run.tpm_given import DEFINE, RANDOM, READ, VALUE, WRITE, needs_swtpm, result, runs
+from tests.lacking import need
+from tests.run.tpm_given import DEFINE, RANDOM, READ, VALUE, WRITE, result, runs
 from tests.run.vm import Vm
 from vm_run import starting, tpm, tpm_lock
 from vm_run.process import Process
@@ -67,7 +70,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    needs_swtpm()
+    need("swtpm")
     made = Host(tmp_path)
     yield made
     made.close()
@@ -82,6 +85,14 @@ def ended(pid: int) -> int | None:
     code = process.wait()
     process.close()
     return code
+
+
+def inheritable(fd: int) -> bool:
+    """Whether whoever started the tests has left a descriptor open for all of their children."""
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
 
 
 def asked(state: Path, *commands: bytes) -> list[bytes]:
@@ -136,7 +147,9 @@ def test_it_has_what_it_needs_and_no_more(host: Host, monkeypatch: pytest.Monkey
     assert opened[3].startswith("socket:")
     assert opened[4].startswith("pipe:")
     assert opened[5] == str(host.folder / "vm.tpm" / "vm-run.lock")
-    assert max(opened) < 12  # a connection, its own lock, two ends to wake itself up
+    own = {fd for fd in opened if fd > 5 and not inheritable(fd)}
+    assert len(own) <= 5  # a connection, its own lock, two ends to wake itself up
+    assert max(own) < 12  # what we open is moved far above
     assert environment == b"LANG=C.UTF-8\0"
     assert len(os.listdir("/proc/self/fd")) == before + 1  # what the hypervisor is to have
     assert list(host.holding[0].given) == [tpm.LIFELINE_FD]
@@ -199,7 +212,7 @@ def test_the_swtpm_of_another_host_is_not_taken_for_ours(host: Host, tmp_path: P
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
         tpm_lock.sign(lock.fileno(), other.pid, str(state))
-        signed = json.loads((home / "vm-run.lock").read_text()) | {"host": "far", "supervisor": 1}
+        signed = json.loads((home / "vm-run.lock").read_text()) | {"host": "far"}
         (home / "vm-run.lock").write_text(json.dumps(signed))
         try:
             with pytest.raises(VmError, match="is the TPM of vm, which is running"):
@@ -207,6 +220,67 @@ def test_the_swtpm_of_another_host_is_not_taken_for_ours(host: Host, tmp_path: P
             assert other.poll() is None
         finally:
             other.kill()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_process_that_has_the_number_of_an_earlier_swtpm_is_left_alone(
+    host: Host, tmp_path: Path, held: bool
+) -> None:
+    home, state = tmp_path / "vm.tpm", host.state("vm")
+    home.mkdir()
+    with (
+        (home / "vm-run.lock").open("w") as lock,
+        subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other,
+    ):
+        tpm_lock.sign(lock.fileno(), other.pid, str(state))
+        signed: dict[str, Any] = json.loads((home / "vm-run.lock").read_text())
+        (home / "vm-run.lock").write_text(json.dumps(signed | {"started_at": 1}))
+        if held:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            with pytest.raises(VmError) if held else contextlib.nullcontext():
+                host.start()
+            assert other.poll() is None
+        finally:
+            other.kill()
+
+
+def test_a_place_whose_file_system_has_no_locks_is_named(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(VmError, match="No locks available") as caught:
+        host.start()
+    assert caught.value.status == 74
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_full_disk_is_a_fault_and_leaves_no_swtpm(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+
+    def sign(_fd: int, pid: int, _folder: str) -> None:
+        pids.append(pid)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tpm_lock, "sign", sign)
+    with pytest.raises(VmError, match="No space left on device") as caught:
+        host.start()
+    assert caught.value.status == 74
+    assert ended(pids[0]) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("text", ["[" * 4000, '{"pid": "1"}', "\0"])
+def test_a_lock_with_something_else_in_it_is_nobodys(host: Host, text: str) -> None:
+    home = host.folder / "vm.tpm"
+    home.mkdir()
+    (home / "vm-run.lock").write_text(text)
+    assert runs(host.start())
 
 
 def test_one_that_does_not_end_is_killed(
@@ -309,7 +383,7 @@ def test_the_hypervisor_holds_the_lifeline(host: Host) -> None:
 
 @pytest.mark.parametrize(("more", "loaded"), [("", False), ("[tpm]\n", True)])
 def test_a_vm_without_a_tpm_loads_nothing_of_it(vm: Vm, more: str, loaded: bool) -> None:
-    needs_swtpm()
+    need("swtpm")
     vm.describe(f'hypervisor = "qemu"\n{more}')
     found = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "vm_run", vm.name],

@@ -15,17 +15,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import need
 from tests.run.fakes import freebsd
 from tests.run.fakes.bhyve import RESET
 from tests.run.fakes.kernel import Kernel
-from tests.run.tpm_given import RANDOM, needs_swtpm, result, runs
+from tests.run.tpm_given import RANDOM, result, runs
 from tests.run.vm import Vm
 from vm_run.process import Process
 
 
 @pytest.fixture
 def bsd(vm: Vm, monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    needs_swtpm()
+    need("swtpm")
     (vm.folder / "rom.fd").touch()
     vm.describe(f'hypervisor = "bhyve"\nbootrom = "{vm.folder}/rom.fd"\n[tpm]\n')
     return freebsd.install(vm, monkeypatch)

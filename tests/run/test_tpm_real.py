@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import need
 from tests.run.tpm_given import (
     DEFINE,
     EXTEND_PCR,
@@ -19,25 +19,20 @@ from tests.run.tpm_given import (
     READ_PCR,
     VALUE,
     WRITE,
-    needs_swtpm,
     result,
     runs,
 )
 from tests.run.vm import Vm
 from vm_run.process import Process
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(
-        shutil.which("qemu-system-x86_64") is None, reason="needs qemu-system-x86_64"
-    ),
-]
+pytestmark = pytest.mark.real
 UNTOUCHED = bytes(32)  # a PCR, after each start
 
 
 @pytest.fixture(autouse=True)
-def swtpm() -> None:
-    needs_swtpm()
+def programs() -> None:
+    need("qemu-system-x86_64")
+    need("swtpm")
 
 
 def line(do: str, *commands: bytes) -> str:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
-import pytest
-
 from vm_run.process import started_at
 
 VALUE = b"it is me"
 _INDEX = 0x01500001  # of non-volatile memory, the owner's
 _OWNER = 0x40000001
 _PASSWORD = bytes.fromhex("00000009 40000009 0000 00 0000")  # an empty one, for the session
-
-
-def needs_swtpm() -> None:
-    """Skips a test at home where swtpm is missing, and fails it in CI."""
-    if shutil.which("swtpm") is None:
-        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
-        lacking("swtpm is missing")
 
 
 def runs(pid: int) -> bool:

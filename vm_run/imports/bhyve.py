@@ -14,7 +14,7 @@ from vm_run.imports.bhyve_known import unread
 from vm_run.imports.bhyve_machine import Making
 from vm_run.imports.bhyve_model import answer
 from vm_run.imports.bhyve_options import options
-from vm_run.imports.bhyve_tree import get
+from vm_run.imports.bhyve_tree import TOO_MUCH, texts
 from vm_spec.fault import Fault, VmError, printable
 from vm_spec.limits import MOST_BYTES
 from vm_spec.value import TYPE_CHECKING
@@ -63,13 +63,7 @@ def imported(argv: list[str], read: Callable[[str], str] = read, origin: str = C
         raise VmError(Fault(problem=problem, hint=hint), status=64)
     if any(map(ODD.search, argv)):
         raise VmError(Fault(problem="the command line is not text in UTF-8"))
-    texts: dict[str, str] = {}  # of files: what comes through a pipe is there once
-
-    def once(path: str) -> str:
-        texts[path] = texts.get(path) or read(path)
-        return texts[path]
-
-    found = _judged(argv[1:], once)
+    found = _judged(argv[1:], read)
     files = [value for letter, value in options(argv[1:])[0] if letter == "f"]
     args = tuple(word for value in files for word in ("-f", value))
     return f"# {origin}\n{_written(found, args)}"
@@ -79,7 +73,7 @@ def _judged(argv: list[str], read: Callable[[str], str]) -> Answer:
     try:
         return answer(argv, read, shows=False)
     except VmError as refused:
-        if refused.faults[0].file:  # that of a file which cannot be read
+        if refused.faults[0].file or refused.status == TOO_MUCH:  # not bhyve refuses it
             raise
         said = "; ".join(str(fault).replace("\n", "; ") for fault in refused.faults)
         hint = "correct that first"
@@ -104,8 +98,8 @@ def _written(found: Answer, args: tuple[str, ...]) -> str:
 
 def _read(found: Answer, notes: list[str]) -> Tree:
     """What bhyve reads of a configuration, its variables replaced, and the addresses it makes."""
-    raw = found.tree
-    tree = {key: get(raw, key) for key in raw if key != "config.dump"}
+    tree = texts(found.tree)
+    tree.pop("config.dump", None)
     tree |= addresses(tree)
     ignored = {line.partition("=")[0] for line in unread(tree)}
     kept: Tree = {}

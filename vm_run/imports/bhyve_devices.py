@@ -24,7 +24,7 @@ INVALID = "Device emulation initialization error: Invalid argument"
 BACKENDS = ("tap", "vmnet", "netgraph", "netmap", "vale", "slirp", "ngd")
 MAC = re.compile(r"[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5}", re.ASCII)
 TCP = re.compile(r"tcp=(\[[^]]*\]|[^:]*):([0-9]+)", re.ASCII)
-VNC = re.compile(r"unix:.+|(([0-9.]+|\[[0-9A-Fa-f:.]+\])?:)?[0-9]*", re.ASCII)
+VNC = re.compile(r"unix:.+|(([0-9.]+|\[[0-9A-Fa-f:.]+(%[0-9A-Za-z._-]+)?\])?:)?[0-9]*", re.ASCII)
 SMALLEST, LARGEST = (640, 480), (3840, 2160)
 MTU = range(46, 65536)
 
@@ -117,13 +117,13 @@ def _share(tree: Mapping[str, str], node: str) -> Iterator[str]:
 
 
 def _card(tree: Mapping[str, str], node: str) -> Iterator[str]:
-    mac, mtu = get(tree, f"{node}.mac"), get(tree, f"{node}.mtu")
-    backend = get(tree, f"{node}.backend")
+    mac, mtu, backend = (get(tree, f"{node}.{key}") for key in ("mac", "mtu", "backend"))
     if not backend:
         raise wrong("bhyve crashes on a network card without a backend", status=139)
-    if mac and not _is_unicast(mac):
+    if f"{node}.mac" in tree and not _is_unicast(mac):
         raise wrong(f"Invalid MAC {mac}", FAILED)
-    if tree[f"{node}.device"] == "virtio-net" and mtu and strtol(mtu) not in MTU:
+    has_mtu = tree[f"{node}.device"] == "virtio-net" and f"{node}.mtu" in tree
+    if has_mtu and strtol(mtu) not in MTU:
         raise wrong(INVALID)
     if not get(tree, f"{node}.type", backend).startswith(BACKENDS):
         raise wrong(FAILED)

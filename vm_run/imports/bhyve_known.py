@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-from vm_run.imports.bhyve_tree import below
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,10 +29,10 @@ BOARD = re.compile(
     r"|tpm\.(type|path|version|intf|ppi)|lpc\.fwcfg|" + SMBIOS,
     re.ASCII,
 )
-LPC = re.compile(r"lpc\.(com[1-4]\.path|pc-testdev|pcireg\.[a-z]+)", re.ASCII)
-SLOT = re.compile(r"pci\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.([0-7])\.(.+)", re.ASCII | re.DOTALL)
+SLOT = re.compile(r"pci\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]?)\.([0-7])\.(.+)", re.ASCII | re.DOTALL)
 VARIABLE = re.compile(r"%\(([^)]*)\)")
 REGISTERS = r"pcireg\.(vendor|device|revid|subvendor|subdevice)"
+LPC = re.compile(rf"lpc\.(com[1-4]\.path|pc-testdev|{REGISTERS})", re.ASCII)
 BLOCK = r"path|nocache|direct|sync|ro|nodelete|sectorsize|bootindex"
 ENDS = r"backend|type|mac|path|peerhook|socket|hook|open|hostfwd"
 OF = {
@@ -61,18 +60,17 @@ OF = {
 def devices(tree: Mapping[str, str]) -> dict[tuple[int, int, int], dict[str, str]]:
     """The devices of the PCI bus with their keys, in the order that bhyve looks at them."""
     found: dict[tuple[int, int, int], dict[str, str]] = {}
-    for key in tree:
+    for key, text in tree.items():
         if place := SLOT.fullmatch(key):
             bus, slot, function = int(place[1]), int(place[2]), int(place[3])
             if bus < 256 and slot < 32:
-                node = f"pci.{bus}.{slot}.{function}"
-                found[bus, slot, function] = below(tree, node)
+                found.setdefault((bus, slot, function), {})[place[4]] = text
     return dict(sorted(found.items()))
 
 
 def unread(tree: Mapping[str, str]) -> list[str]:
     """Keys that are never read, each with its text: `memory.size = 1G`."""
-    named = {name for text in tree.values() for name in VARIABLE.findall(text)}
+    named = {name for text in tree.values() for name in _variables(text)}
     on_bus = devices(tree)
     has_lpc = any(keys.get("device") == "lpc" for keys in on_bus.values())
     return [
@@ -85,6 +83,11 @@ def unread(tree: Mapping[str, str]) -> list[str]:
             or _on_bus(key, on_bus)
         )
     ]
+
+
+def _variables(text: str) -> list[str]:
+    """Its variables; behind the last bracket there is none, and the search would not end soon."""
+    return VARIABLE.findall(text[: text.rfind(")") + 1])
 
 
 def _on_bus(key: str, on_bus: Mapping[tuple[int, int, int], Mapping[str, str]]) -> bool:

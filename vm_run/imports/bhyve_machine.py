@@ -14,7 +14,7 @@ from vm_run.imports.bhyve_same import same
 from vm_run.imports.bhyve_tree import is_true
 from vm_spec.devices import Graphic
 from vm_spec.fault import Fault, VmError
-from vm_spec.limits import WHOLE_LIMITS
+from vm_spec.limits import MOST_EMULATIONS, WHOLE_LIMITS
 from vm_spec.machine import (
     Bhyve,
     Com,
@@ -30,7 +30,7 @@ from vm_spec.machine import (
     Uuid,
 )
 from vm_spec.value import TYPE_CHECKING
-from vm_spec.words import Cpu, Label, PciSlot, Size, VmName
+from vm_spec.words import Cpu, FilePath, Label, PciSlot, Size, VmName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,6 +181,8 @@ class Making:
             made = Gdb(f"{wait}{address}{':' if address else ''}{port}")
         except ValueError:
             return None
+        if not 0 < int(port) < 1 << 16:  # 0 is none to bhyve, and wrong to us
+            return None
         for key in ("gdb.address", "gdb.port", "gdb.wait"):
             self.left.pop(key, None)
         return made
@@ -191,11 +193,12 @@ class Making:
         if kind == "swtpm":
             self.notes.append(f"Its TPM is the swtpm that listens at {path}: start it before")
             self.notes.append("vm-run starts one itself for [tpm] with path = its state's folder")
-        if kind != "passthru" or not path or "," in path:
+        made = self._word("tpm.path", path_of) if kind == "passthru" else None
+        if not isinstance(made, FilePath):
             return None
         for key in TPM:
             self.left.pop(key, None)
-        return Tpm(type=TpmType("passthru"), path=path_of(path))
+        return Tpm(type=TpmType("passthru"), path=made)
 
     def _bridges(self) -> dict[str, object]:
         """The two bridges, which vm-run gives to every machine."""
@@ -225,7 +228,7 @@ class Making:
 
     def _devices(self) -> list[Emulation]:
         found: list[Emulation] = []
-        for place, keys in devices(self.left).items():
+        for place, keys in [*devices(self.left).items()][:MOST_EMULATIONS]:
             kind = keys.pop("device", "")
             node = "pci.{}.{}.{}".format(*place)
             bus, slot, function = place

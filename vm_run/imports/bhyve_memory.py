@@ -20,7 +20,7 @@ __all__ = ["checked", "memory"]
 PAGE = 4096
 MIB = 1 << 20
 DOMAINS = 8
-SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)([kmgtpe]?)b?", re.ASCII | re.IGNORECASE)
+SIZE = re.compile(r"(0[xX][0-9a-fA-F]{1,64}|[0-9]{1,64})([kmgtpe]?)b?", re.ASCII | re.IGNORECASE)
 UNEVEN = (
     "bhyve: At least one domain memory size was not specified,"
     " distributing total VM memory size across all domains"

@@ -13,7 +13,7 @@ from vm_run.imports.bhyve_cpus import pins, shape
 from vm_run.imports.bhyve_devices import checked
 from vm_run.imports.bhyve_known import unread
 from vm_run.imports.bhyve_options import applied
-from vm_run.imports.bhyve_tree import Tree, get, is_node, is_true, wrong
+from vm_run.imports.bhyve_tree import Tree, get, is_node, is_true, texts, wrong
 from vm_spec.value import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def answer(argv: Sequence[str], read: Callable[[str], str], *, shows: bool = Tru
     applied(tree, argv, read)
     if shows and is_true(tree, "config.dump"):
         return Answer(keys=tuple(tree.items()), unread=tuple(unread(tree)), dumped=True)
+    texts(tree)  # too long ones end here, before they are read one by one
     messages = _firmware(tree)
     for key in BOOLEANS:
         is_true(tree, key)

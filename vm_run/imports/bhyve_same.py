@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vm_run.bhyve import argv
 from vm_run.bhyve_config import flat
 from vm_run.imports.bhyve_options import filed
 from vm_run.imports.bhyve_tree import Tree, below, get
@@ -43,9 +42,8 @@ def same(device: Emulation, node: str, tree: Mapping[str, str]) -> bool:
     made: Tree = {}
     try:
         read = loads(toml(description))
-        placed = place(read, read.machine)
-        argv(placed)
-        filed(made, flat(placed), "")  # a file, for it has the passwords, too
+        # a file, for it has the passwords, too
+        filed(made, flat(place(read, read.machine)), "")
     except VmError:
         return False
     return read_as(made, node) == read_as(tree, node)

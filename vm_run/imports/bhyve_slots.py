@@ -26,7 +26,7 @@ DEVICES = (
 )
 AHCI_PORTS = 32
 CONSOLE_PORTS = 16
-NUMBER = r"\s*([+-]?[0-9]+)"
+NUMBER = r"\s*([+-]?[0-9]{1,99})"  # one of a place or of a device has three
 PLACES = tuple(re.compile(":".join([NUMBER] * count), re.ASCII) for count in (3, 2, 1))
 PASSED = tuple(
     re.compile(start + NUMBER + sign + NUMBER + sign + NUMBER, re.ASCII)

@@ -12,24 +12,27 @@ from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
-    "DEPTH",
+    "TOO_MUCH",
     "Tree",
     "below",
-    "flat",
     "get",
     "is_node",
     "is_true",
     "put",
     "put_word",
     "strtol",
+    "texts",
     "wrong",
 ]
 
 Tree = dict[str, str]
-MOST_STEPS = 1 << 14  # signs of other texts that a value may be made of
+MOST_STEPS = 1 << 14  # signs of other texts that values may be made of
+MOST_KEYS = 4096
+MOST_DOTS = 64  # in a key
+TOO_MUCH = 65  # the status of what bhyve may take, and is not looked at here
 DEPTH = 15  # how deep one variable may name another
 YES, NO = ("yes", "on", "true", "1"), ("no", "off", "false", "0")
 LONGEST_NUMBER = 64  # characters: no number that bhyve takes has more
@@ -41,19 +44,29 @@ def wrong(*lines: str, status: int = 4) -> VmError:
     return VmError(Fault(problem="\n".join(lines)), status=status)
 
 
+def _too_much(problem: str) -> VmError:
+    fault = Fault(problem=problem, hint="take out what bhyve does not need")
+    return VmError(fault, status=TOO_MUCH)
+
+
 def is_node(tree: Mapping[str, str], path: str) -> bool:
     """Whether there are keys below a path."""
-    return any(key.startswith(f"{path}.") for key in tree)
+    start = f"{path}."
+    return any(key.startswith(start) for key in tree)
 
 
 def put(tree: Tree, path: str, text: str) -> None:
     """Sets a key by its whole path; the last one that sets it wins.
 
     Raises:
-        VmError: the path leads through a value, or a node is there.
+        VmError: the path leads through a value, or a node is there; there is too much of it.
     """
     node, _, _ = path.rpartition(".")
     parts = node.split(".") if node else []
+    if len(tree) >= MOST_KEYS and path not in tree:
+        raise _too_much(f"there are more than {MOST_KEYS} keys")
+    if len(parts) > MOST_DOTS:
+        raise _too_much(f"a key has more than {MOST_DOTS} dots")
     for end in range(1, len(parts) + 1):
         parent = ".".join(parts[:end])
         if not parts[end - 1]:
@@ -92,6 +105,16 @@ def get(tree: Mapping[str, str], path: str, default: str = "") -> str:
     return _expanded(tree, tree[path], 0, [MOST_STEPS + len(tree[path])])
 
 
+def texts(tree: Mapping[str, str]) -> Tree:
+    """Every key's text as bhyve reads it.
+
+    Raises:
+        VmError: the variables double and double.
+    """
+    left = [MOST_STEPS + sum(map(len, tree.values()))]
+    return {key: _expanded(tree, text, 0, left) for key, text in tree.items()}
+
+
 def is_true(tree: Mapping[str, str], path: str, *, default: bool = False) -> bool:
     """A key that is yes or no.
 
@@ -125,34 +148,21 @@ def strtol(text: str) -> int | None:
     return int(found[1] + digits, base)
 
 
-def flat(tree: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
-    """The lines of a file for `bhyve -k`, in order of the keys.
-
-    Raises:
-        VmError: a line cannot carry a key or its text.
-    """
-    lines: list[str] = []
-    for key, text in dict(tree).items():
-        if not key or not text or "\n" in key + text or "=" in key or key.startswith("#"):
-            raise wrong(f"{key!r} with {text!r} cannot be said in one line of a file", status=65)
-        lines.append(f"{key}={text}\n")
-    return "".join(lines)
-
-
 def _expanded(tree: Mapping[str, str], text: str, depth: int, left: list[int]) -> str:
     """A text with its variables replaced; `left` is how many signs may still be looked at."""
     if "%" not in text and not depth:
         return text  # only what is expanded has signs whose meaning a backslash could take away
-    said, at = "", 0
+    said, at, last = "", 0, text.rfind(")")
     left[0] -= len(text)
     if left[0] < 0:
-        raise wrong("a value grows too long when its variables are replaced", status=65)
+        raise _too_much("a value grows too long when its variables are replaced")
     while at < len(text):
-        sign, end = text[at], text.find(")", at)
+        sign = text[at]
         if sign == "\\":
             said += text[at + 1 : at + 2]
             at += 2
-        elif sign == "%" and text[at + 1 : at + 2] == "(" and end > 0 and depth <= DEPTH:
+        elif sign == "%" and text[at + 1 : at + 2] == "(" and at < last and depth <= DEPTH:
+            end = text.index(")", at)
             said += _expanded(tree, tree.get(text[at + 2 : end], ""), depth + 1, left)
             at = end + 1
         else:

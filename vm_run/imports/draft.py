@@ -26,6 +26,8 @@ Table = dict[str, object]
 
 MOST_NOTES = 100
 LONGEST = 200  # characters of a stranger's text in a comment
+_SECRET = re.compile(r"(passw(?:or)?d\w* ?=).*", re.ASCII | re.IGNORECASE)
+_OTHER = "is it the right file?"
 _SHORT = {"disk": "virtio-blk", "cd": "ahci-cd", "net": "virtio-net"}
 _TABLES: dict[str, type[Value]] = {
     "": Machine, "qemu": Qemu, "bhyve": Bhyve, "graphic": Graphic, "tpm": Tpm,
@@ -178,8 +180,9 @@ class Draft:
 
 
 def plain(text: str) -> str:
-    """A stranger's text on one line, without what a terminal or an editor would obey."""
-    shown = printable(" ".join(text.split()))
+    """A stranger's text on one line, without a password and what a terminal would obey."""
+    line = " ".join(text.split())[: LONGEST + 1]
+    shown = printable(_SECRET.sub(r"\1...", line))
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
 
 
@@ -193,10 +196,10 @@ def decoded(text: bytes | str, what: str) -> str:
         read = text if isinstance(text, str) else text.decode()
         size = len(read.encode())
     except UnicodeError:
-        raise VmError(Fault(problem=f"the {what} is not text in UTF-8")) from None
+        raise VmError(Fault(problem=f"the {what} is not text in UTF-8", hint=_OTHER)) from None
     if "\0" in read or size > MOST_BYTES:
         fault = "has a NUL in it" if "\0" in read else f"is longer than {MOST_BYTES >> 10} KiB"
-        raise VmError(Fault(problem=f"the {what} {fault}", hint="is it the right file?"))
+        raise VmError(Fault(problem=f"the {what} {fault}", hint=_OTHER))
     return read
 
 

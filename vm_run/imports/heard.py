@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OFF", "Keys", "number"]
 
+_SECRET = re.compile("passw|secret", re.IGNORECASE)  # what it says is never shown
 OFF = ("", "no", "off", "false", "0")
 
 
@@ -50,7 +51,7 @@ class Keys:
         """What has a value and nobody has asked for."""
         for key, value in self._words.items():
             if value and key not in self._asked:
-                yield key, value
+                yield key, "..." if _SECRET.search(key) else value
 
 
 def number(text: str) -> int:

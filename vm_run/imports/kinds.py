@@ -33,8 +33,8 @@ _FLAT = re.compile(
 )
 _QUICKEMU = re.compile(r"^[ \t]*(?:guest_os|disk_img)=", re.MULTILINE)
 _VM_BHYVE = re.compile(r"^(?:loader|guest|uefi|disk0_\w+|network0_\w+)=", re.MULTILINE)
-_UCL = re.compile(r"^\s*(?:emulations|bootrom|mem|cpu|com1)\s*[:=\[{]", re.MULTILINE)
-_SCRIPT = re.compile(r"^\s*(?:(?:exec|sudo|doas) )*(?:/usr/sbin/)?bhyve\s+-", re.MULTILINE)
+_UCL = re.compile(r"^[ \t]*(?:emulations|bootrom|mem|cpu|com1)\s*[:=\[{]", re.MULTILINE)
+_SCRIPT = re.compile(r"^[ \t]*(?:(?:exec|sudo|doas) )*(?:/usr/sbin/)?bhyve\s+-", re.MULTILINE)
 
 
 def imported(text: bytes, file_name: str) -> str:
@@ -118,7 +118,7 @@ def _is_toml(text: str) -> bool:
 
     try:
         return bool(tomli.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -129,7 +129,7 @@ def _is_vmman(text: str) -> bool:
 
     try:
         return is_vmman(tomli.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -17,6 +17,7 @@ from vm_spec.fault import Fault, VmError
 
 __all__ = ["imported"]
 
+_WRITES_ONE = "virsh dumpxml --inactive NAME writes one"
 _TYPES = ("kvm", "qemu", "bhyve")
 _UNITS = {
     "b": 1, "bytes": 1, "kb": 10**3, "k": 1 << 10, "kib": 1 << 10, "mb": 10**6, "m": 1 << 20,
@@ -46,11 +47,12 @@ def imported(text: bytes | str, name: str) -> str:
         VmError: it is no domain of QEMU's or bhyve's for x86, not well-formed, has a DOCTYPE, or
             contradicts itself.
     """
-    domain = _read(text)
+    data = text if isinstance(text, bytes) else decoded(text, "domain").encode()
+    domain = Node(markup.read(data, "the domain", _WRITES_ONE))
     kind = domain.get("type")
     if domain.name != "domain" or kind not in _TYPES:
         problem = f"is no domain of {', '.join(_TYPES)}"
-        raise VmError(Fault(problem=problem, hint="virsh dumpxml --inactive NAME writes one"))
+        raise VmError(Fault(problem=problem, hint=_WRITES_ONE))
     arch = domain.one("os").one("type").get("arch")
     if arch not in ("", "x86_64", "i686", "amd64"):
         raise VmError(Fault(problem=f"is a domain for {arch}, and x86_64 is what runs here"))
@@ -66,17 +68,6 @@ def imported(text: bytes | str, name: str) -> str:
     _own_words(draft, domain)
     _rest(draft, domain)
     return draft.text()
-
-
-def _read(text: bytes | str) -> Node:
-    """The domain; our reader of XML speaks of boxes, and this is none."""
-    data = text if isinstance(text, bytes) else decoded(text, "domain").encode()
-    try:
-        return Node(markup.read(data, "the domain"))
-    except VmError as error:
-        problem = error.faults[0].problem.partition(", which no")[0]
-        hint = "virsh dumpxml --inactive NAME writes one"
-        raise VmError(Fault(problem=problem, hint=hint)) from None
 
 
 def _rest(draft: Draft, domain: Node) -> None:

@@ -57,8 +57,9 @@ def _end(draft: Draft, interface: Node, kind: str) -> Table | None:
                 draft.lost(f"the mode {mode} of a macvtap")
             return {"host_interface": source.get("dev")} | named
         case "network":
-            draft.hint(f"A card was in libvirt's network {source.get('network')}, and is in user")
-            draft.hint("networking here; to be where it was it needs the bridge of that network.")
+            network = source.get("network")
+            where = "it is in user networking until it has that network's bridge"
+            draft.hint(f"A card was in libvirt's network {network}; here {where}.")
             return {}
         case "ethernet":
             return {"type": "tap"} | named

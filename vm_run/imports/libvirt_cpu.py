@@ -59,10 +59,11 @@ def _model(draft: Draft, cpu: Node) -> list[str]:
     if mode not in _MODES:
         draft.lost(f"<cpu> mode={mode}")
     words = [model if model and mode in ("", "custom") else "max"]
+    names = [words[0], *(feature.get("name") for feature in cpu.all("feature"))]
     for feature in cpu.all("feature"):
         state = {"disable": "off", "forbid": "off"}.get(feature.get("policy"), "on")
         words.append(f"{feature.get('name')}={state}")
-    if all(_WORD.fullmatch(word.partition("=")[0]) for word in words):
+    if all(map(_WORD.fullmatch, names)):
         return words
     draft.lost(f"<cpu> {' '.join(words)}")
     return ["max"]

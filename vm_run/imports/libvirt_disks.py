@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from vm_run.imports.draft import with_format
 from vm_run.imports.heard import number
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.value import TYPE_CHECKING, is_table
 
 if TYPE_CHECKING:
     from vm_run.imports.draft import Draft, Table
@@ -69,7 +69,8 @@ def _disk(draft: Draft, disk: Node, mixed: bool) -> None:
 
 
 def _is_pc(draft: Draft) -> bool:
-    return "'machine': 'pc'" in str(draft.tables.get("qemu"))
+    qemu = draft.tables.get("qemu")
+    return is_table(qemu) and qemu.get("machine") == "pc"
 
 
 def _medium(draft: Draft, disk: Node, path: str, mixed: bool) -> None:

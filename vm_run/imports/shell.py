@@ -16,7 +16,7 @@ from vm_spec.value import Value
 __all__ = ["Assignments", "read"]
 
 _PIECE = r"""'[^'\n]*'|"(?:[^"\\$`\n]|\\["\\$`])*"|[A-Za-z0-9_./:@%+,=~^-]"""
-_END = r"[ \t]*;?(?:[ \t]+\#[^\n]*)?[ \t\r]*(?:\n|\Z)"
+_END = r"(?:[ \t]*;)?(?:[ \t]+\#[^\n]*|[ \t\r]*)(?:\n|\Z)"  # one way only to take many blanks
 _NAME = r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)"
 _WORD = re.compile(rf"{_NAME}=((?:{_PIECE})*){_END}")
 _ARRAY = re.compile(rf"{_NAME}=\(((?:{_PIECE}|[ \t\r\n]\#[^\n]*(?=\n)|[ \t\r\n])*)\){_END}")
@@ -84,7 +84,7 @@ class _Inside:
         if _CLOSES.match(line):
             self._depth = max(0, self._depth - 1)
         elif _OPENS.match(line):
-            closed = re.search(r"\b(?:fi|done|esac)\s*;?\s*$", line)
+            closed = re.search(r"\b(?:fi|done|esac)\s*;?$", line.rstrip())
             self._depth += 0 if closed else 1
         self._goes_on = line.rstrip("\r\n").endswith("\\")
 

@@ -50,19 +50,19 @@ def imported(text: bytes | str, name: str) -> str:
     Raises:
         VmError: it has none of vm-bhyve's keys, is not text, or contradicts itself.
     """
-    found = shell.read(_cleaned(decoded(text, "vm-bhyve configuration")))
-    if not any(map(_KNOWN.fullmatch, found.words)):
+    words, others = _read(decoded(text, "vm-bhyve configuration"))
+    if not any(map(_KNOWN.fullmatch, words)):
         problem = "is no vm-bhyve configuration: it has neither a loader nor disk0_name"
         raise VmError(Fault(problem=problem, hint="vm-bhyve's are called NAME/NAME.conf"))
     draft = Draft(name, "Imported from a vm-bhyve configuration.")
-    said = Keys(found.words)
+    said = Keys(words)
     _machine(draft, said)
     _switches(draft, said)
     _outcomes(draft, said)
     vmbhyve_devices.devices(draft, said)
     vmbhyve_boot.boot(draft, said)
     _rest(draft, said)
-    for line in found.others:
+    for line in others:
         draft.lost(f"{line} (not a plain key and value)")
     return draft.text()
 
@@ -77,10 +77,19 @@ def _rest(draft: Draft, said: Keys) -> None:
         draft.lost(f"{key} {value}: {why}")
 
 
-def _cleaned(text: str) -> str:
-    """The lines that vm-bhyve reads: they begin with a key, and end where a `#` stands."""
-    lines = (line.partition("#")[0] for line in text.split("\n"))
-    return "\n".join(line for line in lines if line[:1].strip())
+def _read(text: str) -> tuple[dict[str, str], list[str]]:
+    """The keys with their values, and the lines that are something else.
+
+    vm-bhyve reads the lines that begin with a key, each up to a `#`, and none goes on in the next.
+    """
+    words: dict[str, str] = {}
+    others: list[str] = []
+    for line in (whole.partition("#")[0].rstrip() for whole in text.split("\n")):
+        if line[:1].strip():
+            found = shell.read(line)
+            words |= found.words
+            others += [] if found.words else [line]
+    return words, others
 
 
 def _machine(draft: Draft, said: Keys) -> None:

@@ -60,8 +60,8 @@ def _disk(draft: Draft, said: Keys, index: int) -> None:
         path = f"/dev/zvol/zroot/vm/{draft.name}/{path}"
         draft.hint(f"disk{index}: this dataset is a guess, the file does not name it.")
     elif place == "file":
-        draft.hint(f"disk{index}: {path} is in vm-bhyve's folder of this guest, and here")
-        draft.hint("beside the description: move it, or write the whole path.")
+        where = "beside the description, not in vm-bhyve's folder"
+        draft.hint(f"disk{index}: {path} is looked for {where}: move it, or write its whole path.")
     elif place != "custom":
         draft.lost(f"{start}dev {place}: {path} is taken for its path")
     fields: Table = {"path": path} if kind == "ahci-cd" else with_format(path, "raw")

@@ -3,13 +3,16 @@
 python -m tests.run.fakes.freebsd MODULE ARGUMENTS...
 
 They are the real commands in a process of their own. FAKE_UID is who runs them, as far as vmm(4)
-is concerned: 0 is root, whom the tests need not be, and anybody else a plain user.
+is concerned: 0 is root, whom the tests need not be, and anybody else a plain user. Locks are the
+process's, as on FreeBSD: no child has them, and they end with any descriptor of the file.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import runpy
+import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +21,7 @@ import pytest
 
 from tests.run.fakes.kernel import Kernel
 from tests.run.vm import Vm
-from vm_run import vmm
+from vm_run import locks, vmm
 
 PROGRAMS = {
     "bhyve": "bhyve",
@@ -46,6 +49,26 @@ def arrive(variables: Mapping[str, str]) -> None:
     folder = variables["FAKE_VMM"]
     vmm.NODES, vmm.CONTROL = f"{folder}/vmm", f"{folder}/vmmctl"
     setattr(vmm, "os", Os(int(variables["FAKE_UID"])))  # noqa: B010  no type checker has it so
+
+
+def locker(fd: int) -> int:
+    """The process that holds the first byte of a file, in Linux's order of the fields."""
+    request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+    kind, *_, pid = struct.unpack("hhqqi4x", fcntl.fcntl(fd, fcntl.F_GETLK, request))
+    return 0 if kind == fcntl.F_UNLCK else int(pid)
+
+
+def own_locks() -> None:
+    """Makes the locks of this process its own."""
+    changes = {
+        "INHERITED": False,
+        "holder": locker,
+        "_SET": fcntl.F_SETLK,
+        "_SET_WAIT": fcntl.F_SETLKW,
+        "_GET": fcntl.F_GETLK,
+    }
+    for name, value in changes.items():
+        setattr(locks, name, value)
 
 
 def install(vm: Vm, monkeypatch: pytest.MonkeyPatch, uid: int = 0) -> Kernel:
@@ -79,5 +102,6 @@ def until_it_waits(vm: Vm) -> None:
 
 if __name__ == "__main__":
     arrive(os.environ)
+    own_locks()
     module, *sys.argv[1:] = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
