@@ -9,7 +9,9 @@ import pytest
 
 from tests.typed import HOUSE, blocks, calls, typed, understood
 from vm_init import freebsd, rules
-from vm_run import host_bsd, needs_bhyve, vmm
+from vm_run.bhyve import needs as needs_bhyve
+from vm_run.bhyve import vmm
+from vm_run.freebsd import host as host_bsd
 from vm_run.look import dry_run
 from vm_spec import Context, loads
 
@@ -58,7 +60,7 @@ def test_the_packages_in_it_are_those_that_are_hinted_at(hint: str) -> None:
 
 
 def test_what_vm_run_is_quoted_with_is_what_it_says() -> None:
-    source = (HOUSE / "vm_run" / "host_bsd.py").read_text()
+    source = (HOUSE / "vm_run" / "freebsd" / "host.py").read_text()
     for words in ("is root's, and bhyve opens it for a firmware", "docs/bhyve.md"):
         assert words in source
     assert "is root's, and bhyve opens it for a firmware" in TEXT

@@ -14,8 +14,9 @@ from vm_init import arguments, ask
 from vm_init.verdict import InitError
 from vm_list import __main__ as lister
 from vm_list.survey import Row
-from vm_run import attach, console, stop
+from vm_run import console, stop
 from vm_run.cli import parser
+from vm_run.consoles import attach
 from vm_run.look import dry_run
 from vm_run.slots import BANDS
 from vm_run.stop_jobs import Answer
@@ -168,7 +169,7 @@ def test_every_outcome_is_in_the_page_of_vm_run() -> None:
 
 
 def test_every_event_that_is_told_is_in_the_page_of_vm_run() -> None:
-    sources = (MAN.parent / "vm_run").glob("*.py")
+    sources = (MAN.parent / "vm_run").rglob("*.py")
     told = {
         event
         for source in sources

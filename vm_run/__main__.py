@@ -70,7 +70,7 @@ def _detach(call: Call) -> int:
 
 
 def _screenshot(name: str, file: str) -> int:
-    from vm_run.screenshot import save, take
+    from vm_run.screens.screenshot import save, take
 
     if file != "-":
         save(take(name), file)

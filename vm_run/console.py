@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import argparse
     from typing import NoReturn
 
-    from vm_run.attach import Visit
-    from vm_run.console_keys import Escape
-    from vm_run.console_ports import Console
+    from vm_run.consoles.attach import Visit
+    from vm_run.consoles.keys import Escape
+    from vm_run.consoles.ports import Console
     from vm_run.parser import Parser
 
 __all__ = ["entry", "main", "parser"]
@@ -38,7 +38,7 @@ screen, 69 it is not running, or noVNC is missing, 70 our bug, 74 the console ca
 
 def parser() -> Parser:
     """The parser; vm-console(1) has the same words."""
-    from vm_run.console_keys import DEFAULT
+    from vm_run.consoles.keys import DEFAULT
     from vm_run.parser import Parser
 
     made = Parser(
@@ -77,7 +77,7 @@ def _console(argv: list[str]) -> int:
     call = made.parse_args(argv)
     if not call.name:
         made.error("the name of a VM is missing")
-    from vm_run.attach import Signalled
+    from vm_run.consoles.attach import Signalled
 
     try:
         return _web(made, call) if call.web else _attached(call)
@@ -89,7 +89,7 @@ def _console(argv: list[str]) -> int:
 
 def _web(made: Parser, call: argparse.Namespace) -> int:
     """Serves the screen as a page, whose link is all that standard output gets."""
-    from vm_run.web import show
+    from vm_run.web.server import show
 
     if call.port or call.lines is not None or call.follow:
         made.error("--web shows the screen: what is for a serial port cannot go with it")
@@ -104,9 +104,9 @@ def _web(made: Parser, call: argparse.Namespace) -> int:
 
 
 def _attached(call: argparse.Namespace) -> int:
-    from vm_run.attach import How, Visit
-    from vm_run.console_keys import escape
-    from vm_run.console_ports import find
+    from vm_run.consoles.attach import How, Visit
+    from vm_run.consoles.keys import escape
+    from vm_run.consoles.ports import find
 
     how = How(escape=escape(call.escape), lines=call.lines, follow=call.follow)
     console = find(call.name, call.port)
@@ -121,7 +121,7 @@ def _visited(visit: Visit) -> tuple[str, Visit]:
     import termios
     import tty
 
-    from vm_run.attach import ENDING
+    from vm_run.consoles.attach import ENDING
     from vm_run.terminal import Saved
 
     saved = Saved()
@@ -141,7 +141,7 @@ def _visited(visit: Visit) -> tuple[str, Visit]:
 
 def _introduce(console: Console, escape: Escape) -> None:
     """Tells how to leave before anything else, and who can type."""
-    from vm_run.console_ports import is_taken
+    from vm_run.consoles.ports import is_taken
 
     if os.isatty(0):
         leaves = f"{escape.shown} leaves, the guest goes on" if escape.shown else "no key leaves"

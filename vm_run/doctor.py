@@ -39,7 +39,7 @@ class Finding(Value):
 def judge(facts: Facts) -> list[Finding]:
     """What a host's facts mean, in the order in which a machine needs them."""
     if facts.bsd:
-        from vm_run import doctor_bsd
+        from vm_run.freebsd import doctor as doctor_bsd
 
         return [
             _hypervisor(facts),

@@ -1,6 +1,6 @@
 """What `vm-run --check` without a name looks at; it changes nothing.
 
-Of FreeBSD what is the same there; `vm_run.examination_bsd` looks at the rest.
+Of FreeBSD what is the same there; `vm_run.freebsd.examination` looks at the rest.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def look() -> Facts:
 def _bhyve() -> Bhyve:
     if not host.is_bsd():
         return Bhyve()
-    from vm_run import examination_bsd
+    from vm_run.freebsd import examination as examination_bsd
 
     return examination_bsd.look()
 

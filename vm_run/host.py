@@ -1,4 +1,4 @@
-"""What this host has: Linux's answers; `vm_run.host_bsd` has FreeBSD's."""
+"""What this host has: Linux's answers; `vm_run.freebsd.host` has FreeBSD's."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def lack(need: Need, vm: str) -> Fault | None:
 def _of_system(need: Interface | Pci | Lockable | OfFreeBsd, vm: str) -> Fault | None:
     """What Linux and FreeBSD have each in its own way."""
     if is_bsd() or isinstance(need, OfFreeBsd):
-        from vm_run import host_bsd
+        from vm_run.freebsd import host as host_bsd
 
         return host_bsd.lack(need, vm)
     match need:
@@ -254,7 +254,7 @@ def pci_address(lookup: tuple[str, str]) -> str:
         VmError: FreeBSD's pciconf cannot be run (69).
     """
     if is_bsd():
-        from vm_run import host_bsd
+        from vm_run.freebsd import host as host_bsd
 
         return host_bsd.pci_address(lookup)
     wanted = [part[start : start + 4].lower() for part in lookup for start in (2, 6)]

@@ -52,10 +52,10 @@ def launch(placed: Placed, room: Room, options: Options) -> Started:
 
 def _hypervisor(placed: Placed, room: Room, options: Options, descriptors: Descriptors) -> Started:
     if hypervisor(placed.machine) == "bhyve":
-        from vm_run import start_bhyve
+        from vm_run.bhyve import start as start_bhyve
 
         return start_bhyve.started(placed, room, options, descriptors)
-    from vm_run import start_qemu
+    from vm_run.qemu import start as start_qemu
 
     return start_qemu.started(placed, room, options, descriptors)
 

@@ -34,7 +34,7 @@ def dry_run(description: Description, target: str, extra: list[str], form: str) 
     """
     placed = place(description, select(description, target))
     if form == "bhyve-config":
-        from vm_run import bhyve_config
+        from vm_run.bhyve import config as bhyve_config
 
         return bhyve_config.flat(placed, extra=extra).rstrip("\n")
     binary, arguments = _command(placed)

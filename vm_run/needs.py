@@ -159,7 +159,7 @@ class Tool(Wanted):
 
 
 class OfFreeBsd(Wanted):
-    """What only FreeBSD has: `vm_run.needs_bhyve`."""
+    """What only FreeBSD has: `vm_run.bhyve.needs`."""
 
 
 Need = File | Folder | Interface | Pci | Lockable | Port | FreeSocket | Tool | OfFreeBsd

@@ -32,7 +32,7 @@ def _wanted(machine: Machine, detached: bool) -> list[Need]:
     if hypervisor(machine) != "bhyve":
         return needs(machine)
     if host.is_bsd():
-        from vm_run.needs_bhyve import needs_of
+        from vm_run.bhyve.needs import needs_of
 
         return needs_of(machine, detached)
     return [need for need in needs(machine) if isinstance(need, _ANYWHERE) and _is_plain(need)]
@@ -89,7 +89,7 @@ def _is_vm_inits(need: Need) -> bool:
         case File():
             return need.given and host.is_node(need.path)
         case OfFreeBsd():
-            from vm_run import host_bsd
+            from vm_run.freebsd import host as host_bsd
 
             return host_bsd.by_vm_init(need)
         case _:

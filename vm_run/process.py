@@ -65,7 +65,7 @@ class Process:
 
 
 def _told(fd: int) -> int | None:
-    from vm_run.process_bsd import exit_code
+    from vm_run.freebsd.process import exit_code
 
     return exit_code(fd)
 
@@ -127,7 +127,7 @@ def started_at(pid: int) -> int:
     that has ended is none, even if its parent never asks how: not every container has an init.
     """
     if not _LINUX:
-        from vm_run import process_bsd
+        from vm_run.freebsd import process as process_bsd
 
         return process_bsd.started_at(pid)
     try:

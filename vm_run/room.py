@@ -145,7 +145,7 @@ class Room:
 
             tpm.end(self.folder)
         if os.path.exists(f"{self.folder}/{_BHYVE}"):
-            from vm_run import traces
+            from vm_run.bhyve import traces
 
             traces.clear(self, again=again)
 

@@ -159,7 +159,7 @@ class Guest:
         elif self.is_qemu:
             self.process.send(signal.SIGTERM)
         else:
-            from vm_run.bhyve_end import press
+            from vm_run.bhyve.ending import press
 
             press(self.process, self.folder)
 
@@ -185,7 +185,7 @@ class Guest:
         return self.qmp is not None
 
     def _loses_power(self) -> bool:
-        from vm_run.bhyvectl import force_poweroff
+        from vm_run.bhyve.bhyvectl import force_poweroff
 
         return force_poweroff(self.name)
 
@@ -274,7 +274,7 @@ def verdict(guest: Guest) -> Verdict:
     code = guest.process.wait()
     outcome, detail = guest.outcome, ""
     if code is not None and not guest.is_qemu:
-        from vm_run.bhyve_end import judged
+        from vm_run.bhyve.ending import judged
 
         outcome, detail = judged(code, guest.folder, asked=guest.force_at is not None)
     elif code is not None and code < 0:

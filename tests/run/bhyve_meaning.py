@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from vm_run.bhyve import argv
-from vm_run.bhyve_config import beside, flat, secret
+from vm_run.bhyve.config import beside, flat, secret
 from vm_run.imports.bhyve_known import devices, unread
 from vm_run.imports.bhyve_memory import memory
 from vm_run.imports.bhyve_model import Answer, answer

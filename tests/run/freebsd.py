@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.run.home import Home
-from vm_run import firmware, host, host_bsd, needs_bhyve, vmm
+from vm_run import firmware, host
+from vm_run.bhyve import needs as needs_bhyve
+from vm_run.bhyve import vmm
+from vm_run.freebsd import host as host_bsd
 
 DATA = Path(__file__).parent / "data" / "freebsd"
 MODULES = ("vmm", "nmdm", "if_tuntap", "if_bridge", "ctl")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vm_run.bhyve import arguments, argv
-from vm_run.bhyve_config import config, flat, secret
+from vm_run.bhyve.config import config, flat, secret
 from vm_run.imports.bhyve_model import Answer, answer
 from vm_run.imports.bhyve_tree import get
 from vm_run.slots import Placed, place
@@ -818,7 +818,7 @@ def test_importing_it_loads_only_modules_of_our_own() -> None:
     code = """
 import sys, vm_spec.machine
 before = set(sys.modules)
-import vm_run.bhyve, vm_run.bhyve_config
+import vm_run.bhyve, vm_run.bhyve.config
 print(*sorted(set(sys.modules) - before))
 """
     loaded = subprocess.run(

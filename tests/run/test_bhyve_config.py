@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vm_run.bhyve import argv
-from vm_run.bhyve_config import beside, config, flat
+from vm_run.bhyve.config import beside, config, flat
 from vm_run.slots import Placed, place
 from vm_spec.devices import (
     E1000,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.run.home import leftover, listening
-from vm_run import traces
-from vm_run.bhyve_end import judged
-from vm_run.traces import Traces
+from vm_run.bhyve import traces
+from vm_run.bhyve.ending import judged
+from vm_run.bhyve.traces import Traces
 
 
 @pytest.fixture

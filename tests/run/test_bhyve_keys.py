@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vm_run.bhyve import argv
-from vm_run.bhyve_config import beside, flat
-from vm_run.bhyve_names import spelled
+from vm_run.bhyve.config import beside, flat
+from vm_run.bhyve.names import spelled
 from vm_run.imports.bhyve_known import BOARD, LPC, OF
 from vm_run.imports.bhyve_model import Answer, answer
 from vm_run.imports.bhyve_options import FLAGS, KEYS
@@ -123,7 +123,7 @@ def fault(machine: Placed) -> str:
 
 def read(machine: Placed) -> tuple[Answer, Answer]:
     """What bhyve makes of the command line, and of the file."""
-    from vm_run.bhyve_config import secret
+    from vm_run.bhyve.config import secret
 
     line = answer(argv(machine)[1:], lambda _: secret(machine), shows=False)
     assert beside(machine) == []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from tests.run.bhyve_machines import machines
 from vm_run.bhyve import argv
-from vm_run.bhyve_config import beside, flat, secret
+from vm_run.bhyve.config import beside, flat, secret
 from vm_run.imports.bhyve_model import Answer, answer
 from vm_run.imports.bhyve_tree import Tree, get
 from vm_run.slots import Placed, place

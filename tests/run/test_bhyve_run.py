@@ -22,9 +22,10 @@ from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
 from tests.run.home import leftover, listening
 from tests.run.vm import Vm
-from vm_run import state, traces
+from vm_run import state
+from vm_run.bhyve import traces
+from vm_run.bhyve.traces import Traces
 from vm_run.supervise import Signals
-from vm_run.traces import Traces
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from tests.run.home import Home
 from tests.run.person import Person
 from vm_run import logs, state
 from vm_run.console import main
-from vm_run.console_keys import escape
-from vm_run.console_log import Tail, quiet
-from vm_run.console_typing import Bursts
+from vm_run.consoles.keys import escape
+from vm_run.consoles.log import Tail, quiet
+from vm_run.consoles.typing import Bursts
 from vm_run.growth import Growth
 from vm_run.process import started_at
 from vm_run.record import consoles

@@ -7,7 +7,8 @@ import pytest
 from tests.run import freebsd as hosts
 from tests.run.freebsd import PAGE, FreeBsd
 from tests.run.test_doctor import BSD
-from vm_run import doctor, examination, vmm
+from vm_run import doctor, examination
+from vm_run.bhyve import vmm
 from vm_run.doctor import Finding
 from vm_run.hostfacts import Bhyve, Facts
 from vm_spec.value import replace
@@ -148,7 +149,7 @@ def test_whose_vmmctl_is_is_looked_at(freebsd: FreeBsd, monkeypatch: pytest.Monk
 def test_a_host_without_pciconf_bhyve_and_packages_is_still_told_of(
     freebsd: FreeBsd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vm_run import bsd_kernel
+    from vm_run.freebsd import kernel as bsd_kernel
 
     monkeypatch.setattr(bsd_kernel, "_FOLDERS", ())
     monkeypatch.setenv("PATH", str(freebsd.place))

@@ -11,10 +11,11 @@ import pytest
 
 from tests.run import freebsd as hosts
 from tests.run.freebsd import PAGE, FreeBsd
-from vm_run import host, needs_bhyve, prepare
+from vm_run import host, prepare
+from vm_run.bhyve import needs as needs_bhyve
+from vm_run.bhyve.needs import Cpus, Module, Root, TapUp, Terminal, Vm, Wired, needs_of
 from vm_run.host_ends import looked_up
 from vm_run.needs import File, Interface, Lockable, Need, Pci, Tool, needs
-from vm_run.needs_bhyve import Cpus, Module, Root, TapUp, Terminal, Vm, Wired, needs_of
 from vm_run.slots import place
 from vm_spec import Context, loads, select
 from vm_spec.fault import Fault, VmError
@@ -375,7 +376,7 @@ def test_a_pciconf_that_fails_says_why_and_does_not_say_that_nothing_is_there(
 def test_the_programs_are_found_with_a_path_that_lacks_them(
     freebsd: FreeBsd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vm_run import bsd_kernel
+    from vm_run.freebsd import kernel as bsd_kernel
 
     monkeypatch.setattr(bsd_kernel, "_FOLDERS", (str(freebsd.home.bin),))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")

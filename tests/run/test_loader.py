@@ -12,7 +12,7 @@ from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
 from tests.run.test_bhyve_run import asked, ended, running
 from tests.run.vm import Vm
-from vm_run.loader import Loading, argv, device_map, load
+from vm_run.bhyve.loader import Loading, argv, device_map, load
 from vm_run.slots import place
 from vm_run.starting import Descriptors
 from vm_run.supervise import Signals

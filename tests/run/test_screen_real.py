@@ -17,9 +17,9 @@ from tests.run.browser import Browser
 from tests.run.home import command
 from tests.run.pixels import alike, decoded, lit, lower
 from tests.run.vm import Vm
-from vm_run.picture import Picture
-from vm_run.rfb import look
-from vm_run.screen import reach
+from vm_run.screens.picture import Picture
+from vm_run.screens.rfb import look
+from vm_run.screens.screen import reach
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("screen")]
 

@@ -25,11 +25,11 @@ from tests.run.pixels import decoded
 from tests.run.qemu_given import said
 from tests.run.vm import Vm
 from vm_run import state
-from vm_run.picture import Picture, from_ppm, png
 from vm_run.process import started_at
-from vm_run.rfb import look
-from vm_run.screen import reach
-from vm_run.screenshot import save, take
+from vm_run.screens.picture import Picture, from_ppm, png
+from vm_run.screens.rfb import look
+from vm_run.screens.screen import reach
+from vm_run.screens.screenshot import save, take
 from vm_run.wiring import Wiring
 from vm_spec import VmError
 from vm_spec.devices import Graphic
@@ -108,7 +108,7 @@ def test_a_folder_that_is_missing_and_a_disk_that_is_full_leave_nothing(tmp_path
 
 CALL = """
 import signal, sys
-from vm_run.screenshot import save
+from vm_run.screens.screenshot import save
 from vm_run.wiring import Wiring
 from vm_spec import VmError
 from vm_spec.devices import Graphic

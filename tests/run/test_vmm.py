@@ -8,7 +8,7 @@ import pytest
 
 from tests.run import freebsd as hosts
 from tests.run.freebsd import FreeBsd
-from vm_run import vmm
+from vm_run.bhyve import vmm
 from vm_spec.fault import Fault, VmError
 
 freebsd = pytest.fixture(hosts.freebsd)

@@ -16,13 +16,14 @@ import pytest
 
 from tests.run.home import Home
 from tests.run.test_web_socket import masked
-from vm_run import state, web_files
+from vm_run import state
 from vm_run.console import main
 from vm_run.process import started_at
-from vm_run.web import Server
-from vm_run.web_door import Door, Site, answer
-from vm_run.web_request import Asked, RequestError, parse
-from vm_run.web_socket import CLOSE, PING, PONG, frame
+from vm_run.web import files as web_files
+from vm_run.web.door import Door, Site, answer
+from vm_run.web.request import Asked, RequestError, parse
+from vm_run.web.server import Server
+from vm_run.web.socket import CLOSE, PING, PONG, frame
 from vm_spec import VmError
 
 KEY = base64.b64encode(bytes(16)).decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vm_run.bhyve_settings import escaped
+from vm_run.bhyve.settings import escaped
 from vm_run.imports.bhyve_cpus import TOPOLOGY, shape
 from vm_run.imports.bhyve_emulations import LABELS, device, path_of
 from vm_run.imports.bhyve_known import devices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from vm_run.bhyve import argv
-from vm_run.bhyve_settings import escaped
+from vm_run.bhyve.settings import escaped
 from vm_run.imports.bhyve_model import DEFAULTS
 from vm_run.slots import place
 from vm_spec.fault import VmError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm_run.bhyve_config import flat
+from vm_run.bhyve.config import flat
 from vm_run.imports.bhyve_options import filed
 from vm_run.imports.bhyve_tree import Tree, below, get
 from vm_run.slots import place

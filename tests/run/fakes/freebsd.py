@@ -21,7 +21,8 @@ import pytest
 
 from tests.run.fakes.kernel import Kernel
 from tests.run.vm import Vm
-from vm_run import locks, vmm
+from vm_run import locks
+from vm_run.bhyve import vmm
 
 PROGRAMS = {
     "bhyve": "bhyve",

@@ -1,0 +1,1 @@
+"""What FreeBSD answers differently. Untested on FreeBSD."""

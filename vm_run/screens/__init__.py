@@ -1,0 +1,1 @@
+"""What the screen of a running VM shows, and how it is asked for."""

@@ -1,0 +1,1 @@
+"""The screen of a running VM in a browser on this host."""
