@@ -85,3 +85,14 @@ def _meant(given: dict[str, str], names: list[str]) -> Arguments:
         raise InitError(USAGE, status=64)
     values = (given.get(word, "") for word in ("--for-user", "--job", "--force"))
     return Arguments(act, "".join(names), *values)
+
+
+def vm_name(text: str) -> str:
+    """The same text, known to be a VM's name.
+
+    Raises:
+        InitError: it is none (64).
+    """
+    if not VALUE.fullmatch(text):
+        raise InitError("a VM's name is 1 to 64 letters, digits, '.', '_' or '-'", 64)
+    return text

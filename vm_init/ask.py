@@ -23,30 +23,20 @@ from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 from vm_init import start
-from vm_init.request import MOST_BYTES, VM, Request, RequestError, parse, render
+from vm_init.arguments import vm_name
+from vm_init.request import MOST_BYTES, Request, RequestError, parse, render
 from vm_init.start import IS_LINUX, capabilities, close_from, prctl
 from vm_init.verdict import Caller, InitError, plain
 
 T = TypeVar("T")
 FAULT = re.compile(rb"fault (6[4569]|7[07])\n(.*)", re.DOTALL)
-USAGE, WRONG, BUG = 64, 65, 70
+WRONG, BUG = 65, 70
 
 PATIENCE_S = 4.5  # with the next, 5
 LAST_S = 0.5  # for a killed child to be gone; one that waits for a dead file server may stay
 LIMITS = {"RLIMIT_AS": 256 << 20, "RLIMIT_CPU": 2, "RLIMIT_NOFILE": 16}
 NONE_OF = ("RLIMIT_FSIZE", "RLIMIT_NPROC", "RLIMIT_CORE")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def vm_name(text: str) -> str:
-    """The same text, known to be a VM's name.
-
-    Raises:
-        InitError: it is none (64).
-    """
-    if not re.fullmatch(VM, text):
-        raise InitError("a VM's name is 1 to 64 letters, digits, '.', '_' or '-'", USAGE)
-    return text
 
 
 def ask(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from vm_init import request as grammar
-from vm_init.ask import vm_name
+from vm_init.arguments import vm_name
 from vm_init.request import Macvtap, Node, Pci, Request, RequestError, Tap, Vm, parse, render
 from vm_init.start import IS_LINUX
 from vm_init.verdict import Caller, InitError, Refused

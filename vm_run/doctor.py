@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
+from vm_run.finding import MISSING, NOTE, OK, Finding
 from vm_run.prepare import UNAVAILABLE
 from vm_spec.fault import printable
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_run.hostfacts import Facts, Folder, Program
 
-__all__ = ["Finding", "judge", "report", "status"]
+__all__ = ["judge", "report", "status"]
 
-OK, NOTE, MISSING = "ok", "note", "missing"
 _LONGEST_NAME = 64  # of a VM, vm.toml(5)
 _GIB, _MIB = 1 << 30, 1 << 20
 _LOW, _LOW_TMP = _GIB, 64 * _MIB  # a pulled box; logs and sockets
 _REMOTE = ("nfs", "nfs4")
-
-
-class Finding(Value):
-    """What one fact means.
-
-    Attributes:
-        verdict: ok; note for what only some machines need; missing where no plain guest can run.
-        about: what it is about.
-        said: what is so.
-        hint: the next step; empty where there is none.
-    """
-
-    verdict: str
-    about: str
-    said: str
-    hint: str = ""
 
 
 def judge(facts: Facts) -> list[Finding]:

@@ -12,6 +12,7 @@ import stat
 
 from vm_run import command, host, state
 from vm_run.hostfacts import Bhyve, Facts, Folder, Kvm, Program
+from vm_run.which import which
 from vm_spec import library
 from vm_spec.fault import VmError
 from vm_spec.value import TYPE_CHECKING
@@ -42,7 +43,7 @@ def look() -> Facts:
         firmware=_firmware(),
         qemu_img=_program("qemu-img", "--version"),
         bwrap=_program("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"),
-        vm_init=host.program("vm-init") or host.program("/usr/local/bin/vm-init") or "",
+        vm_init=which("vm-init") or which("/usr/local/bin/vm-init") or "",
         policy=policy,
         policy_problem=_reading(policy),
         iommu_groups=len(_entries(_IOMMU)),
@@ -87,7 +88,7 @@ def _hypervisor() -> Program:
 
 def _program(name: str, *words: str) -> Program:
     """What a program is that can be called with these words, if it is there."""
-    path = host.program(name)
+    path = which(name)
     if path is None:
         return Program()
     try:

@@ -17,13 +17,14 @@ from vm_run.needs import (
     Tool,
     fault,
 )
+from vm_run.which import which
 from vm_spec.value import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from vm_run.needs import Need
     from vm_spec.fault import Fault
 
-__all__ = ["accelerators", "kvm_works", "lack", "pci_address", "program", "virtualizes"]
+__all__ = ["accelerators", "kvm_works", "lack", "pci_address", "virtualizes"]
 
 _SYS, _KVM, _CPUINFO = "/sys", "/dev/kvm", "/proc/cpuinfo"
 
@@ -55,16 +56,6 @@ def virtualizes() -> bool:
     return b"vmx" in first or b"svm" in first
 
 
-def program(name: str) -> str | None:
-    """The path of an executable: as it is when it has a slash, else the first in PATH."""
-    folders = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
-    for folder in folders:
-        path = os.path.join(folder, name)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return path
-    return None
-
-
 def lack(need: Need, vm: str) -> Fault | None:
     """What is missing for a need, with the next command to type; None when it is met."""
     match need:
@@ -73,7 +64,7 @@ def lack(need: Need, vm: str) -> Fault | None:
         case Folder():
             found = _folder(need)
         case Tool():
-            found = None if program(need.name) else _no_tool(need)
+            found = None if which(need.name) else _no_tool(need)
         case Interface() | Pci() | Lockable() | OfFreeBsd():
             found = _of_system(need, vm)
         case Port() | FreeSocket():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from vm_run import host
+from vm_run.which import which
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def program(machine: Machine) -> str:
         variable, default = "QEMU_BIN", "/usr/bin/qemu-system-x86_64"
         hint = "Debian: sudo apt install qemu-system-x86"
     name = os.environ.get(variable) or default
-    path = host.program(name)
+    path = which(name)
     if path is None:
         hint = f"install it ({hint}), or set {variable}"
         there = "is no program that you may run" if os.path.exists(name) else "is not there"

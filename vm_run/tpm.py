@@ -13,9 +13,10 @@ import fcntl
 import os
 import signal
 
-from vm_run import host, starting, tpm_lock
+from vm_run import starting, tpm_lock
 from vm_run.program import hypervisor
 from vm_run.starting import Descriptors
+from vm_run.which import which
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def end(folder: str) -> None:
 
 
 def _program() -> str:
-    path = host.program("swtpm")
+    path = which("swtpm")
     if path is None:
         hint = "Debian: sudo apt install swtpm; FreeBSD: sudo pkg install swtpm"
         problem = "swtpm is not there, which is to be the guest's TPM"

@@ -14,6 +14,7 @@ import pytest
 
 from tests.init.lab import Lab, in_a_lab
 from vm_init import ask, wanted
+from vm_init.arguments import vm_name
 from vm_init.request import MOST_BYTES, Tap, render
 from vm_init.verdict import Caller, InitError
 
@@ -89,7 +90,7 @@ def test_threat_01_an_odd_name_is_refused_before_anything(
     uses = (
         lambda: ask.ask(ALICE, name, "", int),
         lambda: wanted.read(name),
-        lambda: ask.vm_name(name),
+        lambda: vm_name(name),
     )
     for use in uses:
         with pytest.raises(InitError) as refused:

@@ -12,7 +12,7 @@ import pytest
 from tests.run.home import Home
 from vm_init import policy
 from vm_run import command, doctor, examination, host
-from vm_run.doctor import Finding
+from vm_run.finding import Finding
 from vm_run.hostfacts import Bhyve, Facts, Folder, Kvm, Program
 from vm_run.room import Room
 from vm_spec.fault import Fault, VmError

@@ -9,7 +9,7 @@ from tests.run.freebsd import PAGE, FreeBsd
 from tests.run.test_doctor import BSD
 from vm_run import doctor, examination
 from vm_run.bhyve import vmm
-from vm_run.doctor import Finding
+from vm_run.finding import Finding
 from vm_run.hostfacts import Bhyve, Facts
 from vm_spec.value import replace
 

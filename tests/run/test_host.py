@@ -11,6 +11,7 @@ import pytest
 from tests.run.home import FAKE_QEMU, Home
 from vm_run import host
 from vm_run.needs import Lockable, Pci, needs
+from vm_run.which import which
 from vm_spec.devices import Passthru
 from vm_spec.fault import Fault
 from vm_spec.machine import Machine
@@ -158,7 +159,7 @@ def test_a_hypervisor_may_be_named_by_word_or_by_path(
 
 def test_without_path_the_system_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PATH")
-    assert host.program("sh") in ("/bin/sh", "/usr/bin/sh")
+    assert which("sh") in ("/bin/sh", "/usr/bin/sh")
 
 
 def test_vfio_needs_as_much_memory_locked_as_the_guest_has_and_a_gibibyte(

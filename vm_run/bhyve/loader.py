@@ -9,10 +9,11 @@ import os
 import select
 import signal
 
-from vm_run import host, state
+from vm_run import state
 from vm_run.bhyve import traces
 from vm_run.process import Process, signal_name
 from vm_run.starting import Descriptors, start
+from vm_run.which import which
 from vm_spec.devices import AhciCd, Disk
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING, Value
@@ -169,7 +170,7 @@ def load(loading: Loading, given: Descriptors) -> None:
 
 
 def _program(name: str) -> str:
-    path = host.program(name)
+    path = which(name)
     if path is None:
         problem = f"{name} is not there, which [bhyve] loader names"
         raise VmError(Fault(problem=problem, hint=_HINTS[name]), status=UNAVAILABLE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm_run.doctor import MISSING, NOTE, OK, Finding
+from vm_run.finding import MISSING, NOTE, OK, Finding
 from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:

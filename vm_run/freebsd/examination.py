@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 
-from vm_run import host
 from vm_run.bhyve import needs as needs_bhyve
 from vm_run.bhyve import vmm
 from vm_run.freebsd import host as host_bsd
 from vm_run.freebsd import kernel as bsd_kernel
 from vm_run.hostfacts import Bhyve
+from vm_run.which import which
 from vm_spec.fault import VmError
 
 __all__ = ["look"]
@@ -26,7 +26,7 @@ _PROGRAMS = (
 
 def look() -> Bhyve:
     """What this FreeBSD host has for bhyve."""
-    binary = host.program(os.environ.get("BHYVE_BIN") or "bhyve")
+    binary = which(os.environ.get("BHYVE_BIN") or "bhyve")
     group = vmm.group_of(vmm.CONTROL)
     return Bhyve(
         modules=tuple(name for name in _MODULES if bsd_kernel.is_loaded(name)),
@@ -57,7 +57,7 @@ def _ppt() -> tuple[str, ...] | None:
 
 
 def _absent() -> tuple[tuple[str, str], ...]:
-    lacking = [(package, why) for package, name, why in _PROGRAMS if host.program(name) is None]
+    lacking = [(package, why) for package, name, why in _PROGRAMS if which(name) is None]
     if not os.path.exists(needs_bhyve.SLIRP):
         lacking.append(("libslirp", "user networking"))
     return tuple(lacking)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import stat
 
-from vm_run import host
 from vm_run.bhyve import vmm
 from vm_run.bhyve.needs import Cpus, Module, Root, TapUp, Terminal, Vm, Wired
 from vm_run.freebsd import kernel as bsd_kernel
 from vm_run.freebsd import pciconf
 from vm_run.needs import Interface, Lockable, Pci, fault
+from vm_run.which import which
 from vm_spec.fault import VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ def _machine(need: Vm, vm: str) -> Fault | None:
     there = any(map(os.path.exists, (f"{vmm.NODES}/{need.name}", vmm.CONTROL)))
     if not there and not bsd_kernel.is_loaded("vmm"):
         return fault(need, "the kernel module vmm is not loaded", _load("vmm", vm))
-    binary = host.program(os.environ.get("BHYVE_BIN") or "bhyve")
+    binary = which(os.environ.get("BHYVE_BIN") or "bhyve")
     if binary is None:
         return None  # which is told as that
     try:
@@ -172,7 +172,7 @@ def _tap_up(need: TapUp) -> Fault | None:
     """A bhyve without a monitor mode sets a tap up as root only; this makes the kernel do it."""
     if os.getuid() == 0 or bsd_kernel.number(UP) != 0:
         return None
-    binary = host.program(os.environ.get("BHYVE_BIN") or "bhyve")
+    binary = which(os.environ.get("BHYVE_BIN") or "bhyve")
     if binary is None or vmm.has_monitor(binary):
         return None
     problem = f"{UP} is 0, so a tap that bhyve opens for you stays down"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 
-from vm_run import command, host
+from vm_run import command
 from vm_run.freebsd.pciconf import cards
+from vm_run.which import which
 from vm_spec.fault import VmError
 from vm_spec.value import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def pci() -> list[Card]:
 
 
 def _program(name: str) -> str:
-    found = host.program(name)
+    found = which(name)
     for folder in () if found else _FOLDERS:
         if os.access(f"{folder}/{name}", os.X_OK):
             return f"{folder}/{name}"

@@ -1,0 +1,17 @@
+"""Where a program is."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["which"]
+
+
+def which(name: str) -> str | None:
+    """The path of an executable: as it is when it has a slash, else the first in PATH."""
+    folders = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
+    for folder in folders:
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return None
