@@ -6,6 +6,7 @@ import os
 
 from vm_run.outline import outline
 from vm_run.process import started_at
+from vm_run.wiring import null_modem
 from vm_spec.devices import VirtioConsole
 from vm_spec.value import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ def _of_bhyve(machine: Machine, number: int, com: Com | str, folder: str) -> Rec
     """A serial port of bhyve's: the other end of its null modem, nmdm(4)."""
     del folder
     if com in ("socket", "nmdm"):
-        return {"kind": "nmdm", "log": "", "to": f"/dev/nmdm-{machine.name}.{number}B"}
+        return {"kind": "nmdm", "log": "", "to": null_modem(machine.name, number, "B")}
     if com.startswith("/dev/nmdm") and com.endswith("A"):
         return {"kind": "nmdm", "log": "", "to": f"{com[:-1]}B"}
     return {"kind": "stdio" if com == "stdio" else "device", "log": "", "to": ""}

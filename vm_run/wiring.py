@@ -11,7 +11,7 @@ from vm_spec.value import TYPE_CHECKING, Value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NOMINAL", "Wiring"]
+__all__ = ["NOMINAL", "Wiring", "null_modem"]
 
 NO_FDS: Mapping[str, int] = {}
 NO_PCI: Mapping[str, str] = {}
@@ -49,3 +49,14 @@ class Wiring(Value):
 
 
 NOMINAL = Wiring()
+
+
+def null_modem(name: str, number: int, end: str) -> str:
+    """One end of the null modem, nmdm(4), that is a serial port of bhyve's.
+
+    Args:
+        name: of the VM.
+        number: of the port, from 1.
+        end: A is bhyve's, B is whoever attaches.
+    """
+    return f"/dev/nmdm-{name}.{number}{end}"

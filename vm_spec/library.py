@@ -70,7 +70,7 @@ def load(file: str, name: str = "", overrides: tuple[tuple[str, str], ...] = ())
         overrides = (*overrides, ("name", name))
     here = context(file, overrides=overrides)
     if file == "-":
-        text = _standard_input()
+        text = _decoded(content("-", MOST_BYTES), "-")
         syntax = "json" if text.lstrip().startswith("{") else "toml"
         return loads(text, replace(here, syntax=syntax))
     text = read(file)
@@ -120,13 +120,16 @@ def content(path: str, most_bytes: int, judge: Judge = lambda _found, _path: Non
     """What a file holds, whoever could have written it.
 
     Args:
-        path: the file's; a device or a FIFO does not hold us up.
+        path: the file's; a device or a FIFO does not hold us up; "-" is standard input, which
+            does, and of which somewhat more than `most_bytes` may come.
         most_bytes: how much it may be.
         judge: looks at the open file before it is read, and may raise.
 
     Raises:
         VmError: it is no regular file, or unreadable (66), or too long (65).
     """
+    if path == "-":
+        return _standard_input(most_bytes)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         opened = os.open(path, flags)
@@ -180,11 +183,11 @@ def stranger(found: os.stat_result, what: str) -> str:
     return ""
 
 
-def _standard_input() -> str:
-    content = b""
-    while len(content) <= MOST_BYTES and (chunk := os.read(0, MOST_BYTES + 1)):
-        content += chunk
-    return _decoded(content, "-")
+def _standard_input(most_bytes: int) -> bytes:
+    text = b""
+    while len(text) <= most_bytes and (chunk := os.read(0, most_bytes + 1)):
+        text += chunk
+    return text
 
 
 def _from_ucl(path: str) -> str:

@@ -74,7 +74,7 @@ def meaning(found: Answer) -> Tree:
         _device(tree, place, keys)
     for key in ("bootrom", "bootvars", "tpm.path"):
         if tree.get(key):
-            tree[key] = tree[key].removeprefix("./")
+            tree[key] = tree[key].removeprefix("./") or tree[key]
     return tree
 
 
@@ -105,7 +105,7 @@ def _device(tree: Tree, place: tuple[int, int, int], keys: Tree) -> None:
             if not _flag(text):  # each is off when it is left out
                 del tree[node + key]
         elif text and last in FILES and keys["device"] not in NETS:
-            tree[node + key] = text.removeprefix("./")  # ./a is a
+            tree[node + key] = text.removeprefix("./") or text  # ./a is a
     if keys.get("device") == "fbuf":
         _screen(tree, node)
     if keys.get("device") in NETS:

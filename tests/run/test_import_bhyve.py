@@ -345,10 +345,27 @@ def test_an_empty_value_cannot_be_carried_and_that_is_told() -> None:
     assert [one.kind for one in machine(text).machine.emulations] == ["virtio-blk"]
 
 
+def test_a_second_card_that_forwards_the_same_port_stays_in_bhyves_words() -> None:
+    rules = ["tcp:127.0.0.1:22-:22", "udp:0.0.0.0:53-:53", "tcp:127.0.0.1:22-:23"]
+    cards = [";".join(rules[:2]), rules[1], rules[2] + ";" + rules[2], "tcp:127.0.0.1:23-:23"]
+    slots = [f"{n},virtio-net,slirp,open,hostfwd={rule}" for n, rule in enumerate(cards, 3)]
+    args = [*ROM, *(word for one in slots for word in ("-s", one)), "vm"]
+    text = imported(["bhyve", *args])
+    kept = [str(one.slot) for one in machine(text).machine.emulations]
+    assert kept == ["0:3:0", "0:6:0"]
+    again = meaning(answer(argv(machine(text))[1:], str))
+    assert with_bridges(meaning(answer(args, str)), again) == again
+
+
 def test_a_full_bus_has_no_room_for_the_bridge_that_vm_run_gives() -> None:
     full = [word for slot in range(1, 32) for word in ("-s", f"{slot},virtio-rnd")]
     with pytest.raises(VmError, match="bus 0 is full"):
         imported(["bhyve", *ROM, *full, "vm"])
+
+
+def test_an_isa_bridge_where_the_host_bridge_always_is_cannot_be_said() -> None:
+    with pytest.raises(VmError, match="slot 0 has an lpc"):
+        imported(["bhyve", *ROM, "-s", "0,lpc", "vm"])
 
 
 @pytest.mark.parametrize("word", ["\udcff", "a\0"])

@@ -57,7 +57,11 @@ def test_any_command_line_that_bhyve_takes_means_the_same_when_it_was_imported(
     except VmError:
         assume(False)
         raise
-    text = imported(["bhyve", *args], read)
+    try:
+        text = imported(["bhyve", *args], read)
+    except VmError as error:  # there is no room for the two bridges
+        assert "and vm-run gives each machine" in error.faults[0].problem
+        return
     assert means_the_same(text, theirs)
     assert firmware_files(loads(text).machine.bhyve.args) == firmware_files(args)
     assert kinds.is_native(text.encode(), "vm.toml")
@@ -77,7 +81,12 @@ def test_any_flat_file_that_bhyve_takes_means_the_same_when_it_was_imported(file
     except VmError:
         assume(False)
         raise
-    assert means_the_same(kinds.imported(text.encode(), "/a/web.conf"), theirs)
+    try:
+        written = kinds.imported(text.encode(), "/a/web.conf")
+    except VmError as error:
+        assert "and vm-run gives each machine" in error.faults[0].problem
+        return
+    assert means_the_same(written, theirs)
 
 
 @settings(max_examples=300, deadline=None)

@@ -14,6 +14,7 @@ from vm_run.bhyve import traces
 from vm_run.process import Process, signal_name
 from vm_run.starting import Descriptors, start
 from vm_run.which import which
+from vm_run.wiring import null_modem
 from vm_spec.devices import AhciCd, Disk
 from vm_spec.fault import Fault, VmError
 from vm_spec.value import TYPE_CHECKING, Value
@@ -99,7 +100,7 @@ def _console(loading: Loading) -> str:
     """The device that is the first serial port's other end; empty for standard streams."""
     com = dict(loading.machine.coms).get(1, "stdio")
     if com in ("socket", "nmdm") or (com == "stdio" and 1 in dict(loading.machine.coms)):
-        return "" if loading.shown else f"/dev/nmdm-{loading.machine.name}.1A"
+        return "" if loading.shown else null_modem(loading.machine.name, 1, "A")
     return "" if com == "stdio" else str(com)
 
 

@@ -6,6 +6,7 @@ Untested on FreeBSD. Source: bhyve(8), -l; bhyve_config(5), LPC and TPM settings
 from __future__ import annotations
 
 from vm_run.bhyve.settings import Setting, as_options, escaped
+from vm_run.wiring import null_modem
 from vm_spec.fault import Fault
 from vm_spec.value import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from vm_run.wiring import Wiring
     from vm_spec.machine import Com, Machine
 
-__all__ = ["isa", "lacking"]
+__all__ = ["FIRMWARE", "isa", "lacking"]
 
 FIRMWARE = "/usr/local/share/uefi-firmware/"  # package edk2-bhyve
 
@@ -87,7 +88,7 @@ def _told(
 def _end(machine: Machine, number: int, com: Com, wiring: Wiring) -> str:
     """The host's end: bhyve has no sockets there, so a pair of nmdm(4), of which A is bhyve's."""
     if com in ("socket", "nmdm") or (com == "stdio" and not wiring.attached):
-        return f"/dev/nmdm-{machine.name}.{number}A"
+        return null_modem(machine.name, number, "A")
     return com
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from vm_run.bhyve.lpc import FIRMWARE
 from vm_run.needs import File, Lockable, OfFreeBsd, Tool, needs
+from vm_run.wiring import null_modem
 from vm_spec.devices import Hda, Nic, Passthru, VirtioScsi
 from vm_spec.machine import Qemu
 from vm_spec.value import TYPE_CHECKING, replace
@@ -14,9 +16,19 @@ if TYPE_CHECKING:
     from vm_spec.devices import Emulation
     from vm_spec.machine import Machine
 
-__all__ = ["Cpus", "Module", "Root", "TapUp", "Terminal", "Vm", "Wired", "needs_of", "reboots"]
+__all__ = [
+    "FIRMWARE",
+    "Cpus",
+    "Module",
+    "Root",
+    "TapUp",
+    "Terminal",
+    "Vm",
+    "Wired",
+    "needs_of",
+    "reboots",
+]
 
-FIRMWARE = "/usr/local/share/uefi-firmware/"  # the package edk2-bhyve
 SLIRP = "/usr/local/lib/libslirp.so.0"
 NETMAP = "/dev/netmap"
 EDK2 = "sudo pkg install edk2-bhyve"
@@ -154,7 +166,7 @@ def _serial(machine: Machine, detached: bool) -> Iterator[Terminal]:
     """The hypervisor's ends of the serial ports, but for this terminal."""
     for number, com in machine.coms:
         if com in ("socket", "nmdm") or (com == "stdio" and detached):
-            yield Terminal(device=f"com{number}", path=f"/dev/nmdm-{machine.name}.{number}A")
+            yield Terminal(device=f"com{number}", path=null_modem(machine.name, number, "A"))
         elif com != "stdio":
             yield Terminal(device=f"com{number}", path=com)
 

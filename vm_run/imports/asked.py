@@ -26,7 +26,7 @@ def imported(file: str, argv: list[str]) -> str:
         return bhyve.imported(argv).rstrip("\n")
     from vm_spec.library import content
 
-    return _translated(_standard_input() if file == "-" else content(file, MOST_BYTES), file)
+    return _translated(content(file, MOST_BYTES), file)
 
 
 def _translated(text: bytes, file: str) -> str:
@@ -41,12 +41,3 @@ def _translated(text: bytes, file: str) -> str:
     except VmError as error:
         faults = [replace(fault, file=fault.file or file) for fault in error.faults]
         raise VmError(*faults, status=error.status) from None
-
-
-def _standard_input() -> bytes:
-    import os
-
-    text = b""
-    while len(text) <= MOST_BYTES and (more := os.read(0, MOST_BYTES)):
-        text += more
-    return text

@@ -12,7 +12,7 @@ from vm_run.imports.bhyve_memory import memory
 from vm_run.imports.bhyve_rest import settled
 from vm_run.imports.bhyve_same import same
 from vm_run.imports.bhyve_tree import is_true
-from vm_spec.devices import Graphic
+from vm_spec.devices import Graphic, Nic
 from vm_spec.fault import Fault, VmError
 from vm_spec.limits import MOST_EMULATIONS, WHOLE_LIMITS
 from vm_spec.machine import (
@@ -213,18 +213,24 @@ class Making:
                     del self.left[f"pci.0.0.0.{key}"]
         elif not bridge:
             self.notes.append("Added: a host bridge in slot 0, which vm-run always gives")
+        return fields | self._isa_bridge(on_bus)
+
+    def _isa_bridge(self, on_bus: dict[tuple[int, int, int], Tree]) -> dict[str, object]:
         for (bus, slot, function), keys in on_bus.items():
             if keys["device"] == "lpc":
+                if (bus, slot, function) == (0, 0, 0):
+                    problem = "slot 0 has an lpc, and vm-run gives each machine a host bridge there"
+                    raise VmError(Fault(problem=problem, hint="-s 31,lpc is the usual place"))
                 del self.left[f"pci.{bus}.{slot}.{function}.device"]
                 place = PciSlot(bus=bus, slot=slot, function=function)
-                return fields | ({} if slot == LAST and not function else {"lpc_slot": place})
+                return {} if slot == LAST and not function else {"lpc_slot": place}
         self.notes.append("Added: an ISA bridge, which vm-run always gives")
         used = {slot for bus, slot, _ in on_bus if not bus}
         free = max({*range(1, LAST + 1)} - used, default=None)
         if free is None:
             problem = "bus 0 is full, and vm-run gives each machine an ISA bridge"
             raise VmError(Fault(problem=problem, hint="give one device another bus: -s 1:0:0,..."))
-        return fields | ({} if free == LAST else {"lpc_slot": PciSlot(slot=free)})
+        return {} if free == LAST else {"lpc_slot": PciSlot(slot=free)}
 
     def _devices(self) -> list[Emulation]:
         found: list[Emulation] = []
@@ -233,9 +239,8 @@ class Making:
             node = "pci.{}.{}.{}".format(*place)
             bus, slot, function = place
             label = self._label(kind)
-            seen = {one.kind for one in found}
             made = _tried(kind, label, PciSlot(bus=bus, slot=slot, function=function), keys)
-            if made and made.kind not in seen & {"xhci"} and same(made, node, self._said):
+            if made and _fits(made, found) and same(made, node, self._said):
                 found.append(made)
                 for key in (*keys, "device"):
                     del self.left[f"{node}.{key}"]
@@ -255,6 +260,20 @@ def _com(text: str) -> Com:
     if text != "stdio" and not text.startswith("/"):
         raise ValueError
     return Com(text)
+
+
+def _fits(made: Emulation, found: list[Emulation]) -> bool:
+    """Whether a description takes a device beside others: one xhci, each port of the host once."""
+    if made.kind == "xhci" and any(one.kind == "xhci" for one in found):
+        return False
+    ports = [port for one in (*found, made) for port in _ports(one)]
+    return len(ports) == len(set(ports)) or not _ports(made)
+
+
+def _ports(device: Emulation) -> list[tuple[str, str, int]]:
+    """The host's ports that a card forwards."""
+    forward = device.forward if isinstance(device, Nic) else ()
+    return [(one.protocol, one.address, one.port) for one in forward]
 
 
 def _tried(kind: str, label: Label, slot: PciSlot, keys: Tree) -> Emulation | None:

@@ -8,6 +8,7 @@ Source: vm-bhyve, vm(8), GUEST CONFIGURATION FORMAT, and config.sample; grub-bhy
 
 from __future__ import annotations
 
+from vm_run.bhyve.lpc import FIRMWARE
 from vm_run.imports.heard import OFF
 from vm_spec.value import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["boot"]
 
-_CSM = "/usr/local/share/uefi-firmware/BHYVE_UEFI_CSM.fd"
+_CSM = f"{FIRMWARE}BHYVE_UEFI_CSM.fd"
 _UEFI = {
     "uefi": "",
     "uefi-devel": "This is the firmware of this host, not the one for its developers.",
