@@ -9,7 +9,7 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -71,7 +71,7 @@ class Signaled(BaseException):
 
 
 @contextmanager
-def catch_signals() -> Iterator[int]:
+def catch_signals() -> Generator[int]:
     """Raises Signaled for SIGNALS; gives a descriptor that is readable after any signal."""
 
     def stop(number: int, frame: FrameType | None) -> None:

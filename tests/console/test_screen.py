@@ -211,7 +211,7 @@ class Monitor:
             while chunk := client.recv(4096).decode():
                 question, _ = decoder.raw_decode(chunk)
                 self.asked.append(question["execute"])
-                found = self.answers.get(question["execute"].replace("-", "_"), {"return": {}})
+                found: Any = self.answers.get(question["execute"].replace("-", "_"), {"return": {}})
                 if callable(found):
                     found = found(question["arguments"])
                 lines.write(json.dumps({"id": question["id"], **found}) + "\n")
