@@ -1,1 +1,1 @@
-"""Root's half: taps, bridges, PCI devices and owners, by an admin's policy."""
+"""vm-init: root's half. It gives a user what the admin's policy allows, and takes it back."""

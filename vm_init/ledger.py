@@ -3,31 +3,72 @@
     ROOT/lock            one vm-init at a time
     ROOT/UID/VM.json     {"version", "uid", "vm", "boot", "job", "records"}
 
-Every change is a new file, synced, put in the place of the old one, and the folder synced. What is
-read was written by root and is believed no more than a user's: folders and files must be root's
-alone, and each field of the form that it is written in, or the run ends and the file stays.
+Every change is a new file, synced, renamed over the old one, and the directory synced. What is read
+was written by root and is checked as if a user had written it: directories and files must be root's
+alone, and each field of the form that it is written in. Keys that are not known are kept.
 
-A ledger of another boot counts as empty, and is overwritten: the interfaces in it ended with their
-kernel, the nodes were made anew, the devices have their drivers.
+A ledger of another boot counts as empty: its interfaces ended with their kernel, its nodes were made
+anew, its devices have their drivers.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import signal
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Self
+from typing import Any, NamedTuple
 
-from vm_init.record import MOST_BYTES, UID, Record, parse, render
-from vm_init.request import VM
-from vm_init.trusted import Opened, opened
-from vm_init.verdict import InitError
+from vm_init.errors import InitError
+from vm_init.request import ADDRESS, MAC, NAME, VM
 
 ROOT = "/run/vmman" if os.uname().sysname == "Linux" else "/var/run/vmman"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+MAX_BYTES = 1 << 18
+UID = r"[1-9][0-9]{0,9}"
+OWNER = r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,9}):([0-7]{1,4})"
+_TAG = rf"vmman:{UID}:([A-Za-z0-9_.-]{{1,64}}:)?[0-9a-f]{{16}}"  # 0.1.0 had the VM's name in it
+_DRIVER = rf"([A-Za-z0-9_-]{{1,64}})( {OWNER})?"
+_NODE = r"/dev(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.:-]{1,64}){1,6}"
+# Of each kind: name, target, former, mac, tag.
+_FORMS = {
+    "tap": (NAME, rf"({NAME})?", "", "", _TAG),
+    "macvtap": (NAME, NAME, "", MAC, _TAG),
+    "node": (_NODE, "[0-9]*", OWNER, "", ""),
+    "pci": (ADDRESS, "[0-9]*", _DRIVER, "", ""),
+    "vm": (VM, "[0-9]*", "", "", ""),
+}
+
+
+class Record(NamedTuple):
+    """One thing that was given, or is about to be.
+
+    Attributes:
+        kind: tap, macvtap, node, pci or vm.
+        name: the interface, the node's path, the PCI address, the VM.
+        number: the interface's index, the node's device number, or the IOMMU group.
+        target: the bridge or interface that it is joined to; empty for none.
+        former: what was there before: a node's `uid:gid:mode`; a PCI device's driver (`-` for none)
+            and, where its group's node was there, that node's `uid:gid:mode`.
+        mac: a macvtap's Ethernet address.
+        tag: an interface's alias, its mark in the kernel.
+        port: of a tap in a bridge, what its port is, in words of `netlink.PORT`.
+        more: keys of the file that this version does not know.
+    """
+
+    kind: str
+    name: str
+    number: int = 0
+    target: str = ""
+    former: str = ""
+    mac: str = ""
+    tag: str = ""
+    port: str = ""
+    more: Mapping[str, Any] = {}
 
 
 class Ledger:
@@ -36,158 +77,166 @@ class Ledger:
     Attributes:
         uid: whose VM.
         vm: its name.
-        job: the scheduler's id for it, or empty; kept with the next change.
+        jobs: the scheduler's ids for it; kept with the next change.
         records: what was given, or was about to be, in order.
     """
 
-    def __init__(self, root: str, uid: int, vm: str, job: str, records: tuple[Record, ...]) -> None:
-        self.uid, self.vm, self._root = uid, vm, root
-        self.job, self.records = job, records
-
-    @classmethod
-    def open(cls, root: str, uid: int, vm: str) -> Self:
-        """The ledger; without records when there is none yet.
+    def __init__(self, uid: int, vm: str, root: str = ROOT) -> None:
+        """Reads the ledger; it has no records when there is none yet.
 
         Raises:
-            InitError: it, or a folder of it, is not as root's half leaves them (78).
+            InitError: it, or a directory of it, is not as root's half leaves them (78).
         """
-        if not re.fullmatch(VM, vm) or not re.fullmatch(UID, str(uid)):
-            raise InitError(f"{vm!a} of {uid}: no VM is called so", os.EX_USAGE)
+        self.uid, self.vm, self.root = uid, vm, root
+        self.jobs: list[str] = []
+        self.records: list[Record] = []
+        self._directory, self._file = f"{root}/{uid}", f"{root}/{uid}/{vm}.json"
         try:
-            with _folder(root) as top, _folder(str(uid), at=top) as folder:
-                return cls(root, uid, vm, *_read(folder, uid, vm))
+            require_private(root, stat.S_ISDIR)
+            require_private(self._directory, stat.S_ISDIR)
+            require_private(self._file, stat.S_ISREG)
+            with open(self._file, "rb") as file:
+                self.jobs, self.records = _parse(file.read(MAX_BYTES), uid, vm)
         except FileNotFoundError:
-            return cls(root, uid, vm, "", ())
+            pass
+        except (ValueError, TypeError, KeyError, RecursionError):
+            problem = f"{self._file}: is not as vm-init writes it"
+            raise InitError(problem, os.EX_CONFIG) from None
 
-    def intend(self, *records: Record) -> None:
-        """Add what is about to be given."""
-        kept = {record[:2] for record in self.records}
-        if not kept.isdisjoint(record[:2] for record in records):
-            raise InitError("the ledger has this already", os.EX_SOFTWARE)
-        self._write((*self.records, *records))
-
-    def done(self, *records: Record) -> None:
-        """Put what was found out in the place of what was intended."""
-        new = {record[:2]: record._replace(done=True) for record in records}
-        self._write(tuple(new.get(record[:2], record) for record in self.records))
-
-    def forget(self, *records: Record) -> None:
-        """Leave out what was taken back; the file goes with the last of it.
-
-        Without records it removes what a kill before the first of them left.
-        """
-        gone = {record[:2] for record in records}
-        self._write(tuple(record for record in self.records if record[:2] not in gone))
-
-    def _write(self, records: tuple[Record, ...]) -> None:
-        data = render(self.uid, self.vm, self.job, records)
-        parse(data, self.uid, self.vm)  # what could not be read again is not written
-        with _folder(self._root, make=True) as top:
-            with _folder(str(self.uid), make=True, at=top) as folder:
-                _replace(folder, f"{self.vm}.json", data if records else b"")
-            if not records:
-                with suppress(OSError):  # another VM of this user may be in it
-                    os.rmdir(str(self.uid), dir_fd=top)
-            os.fsync(top)
+    def write(self, records: list[Record]) -> None:
+        """Replaces the records; the file goes with the last of them."""
+        head = {"version": 1, "uid": self.uid, "vm": self.vm, "boot": _boot()}
+        tables: list[dict[str, Any]] = [{**one.more, **one._asdict()} for one in records]
+        for table in tables:
+            del table["more"]
+        content = {**head, "job": " ".join(self.jobs), "records": tables}
+        data = json.dumps(content, separators=(",\n", ": ")).encode("ascii")
+        _parse(data, self.uid, self.vm)  # what could not be read again is not written
+        for directory in (self.root, self._directory):
+            with suppress(FileExistsError):
+                os.mkdir(directory, 0o700)
+            require_private(directory, stat.S_ISDIR)
+        temporary = f"{self._directory}/.{self.vm}.json"
+        if records:
+            with open(temporary, "wb", opener=_open_private) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, self._file)
+        else:
+            for path in (temporary, self._file):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+        _sync(self._directory)
+        if not records:
+            with suppress(OSError):  # another VM of this user may be in it
+                os.rmdir(self._directory)
+        _sync(self.root)
         self.records = records
 
 
-def everything(root: str) -> Iterator[Ledger]:
-    """Each ledger of this boot that has records.
+def _parse(data: bytes, uid: int, vm: str) -> tuple[list[str], list[Record]]:
+    """The jobs and the records of a file; none for a ledger of another boot.
 
     Raises:
-        InitError: any of them is not as root's half leaves them (78).
+        ValueError, TypeError, KeyError, RecursionError: it is not of the right form.
     """
-    try:
-        whole = _folder(root)
-    except FileNotFoundError:
-        return
-    with whole as top:
-        for user in sorted(name for name in os.listdir(top) if re.fullmatch(UID, name)):
-            with _folder(user, at=top) as folder:
-                names = sorted(os.listdir(folder))
-            for vm in (name.removesuffix(".json") for name in names if name.endswith(".json")):
-                if re.fullmatch(VM, vm):
-                    ledger = Ledger.open(root, int(user), vm)
-                    if ledger.records:
+    content: Any = json.loads(data.decode("ascii"))
+    head = (content["version"], content["uid"], content["vm"])
+    if head != (1, uid, vm) or not re.fullmatch(rf"({VM}( {VM})*)?", content["job"]):
+        raise ValueError
+    if content["boot"] != _boot():
+        return [], []
+    records = [_parse_record(table, uid) for table in content["records"]]
+    if len({record[:2] for record in records}) != len(records):
+        raise ValueError
+    return content["job"].split(), records
+
+
+def _parse_record(table: dict[str, Any], uid: int) -> Record:
+    known = {key: table.pop(key) for key in Record._fields if key in table}
+    record = Record(**known, more=table)
+    texts = (record.name, record.target, record.former, record.mac, record.tag)
+    is_right = all(map(re.fullmatch, _FORMS[record.kind], texts))
+    is_theirs = not record.tag or int(record.tag.split(":")[1]) == uid
+    is_number = type(record.number) is int and 0 <= record.number < 1 << 63
+    if not (is_right and is_theirs and is_number):
+        raise ValueError
+    return record
+
+
+def _boot() -> str:
+    """Which boot this is; empty on FreeBSD, where /var/run is emptied at each."""
+    with suppress(FileNotFoundError), open(BOOT_ID, encoding="ascii") as file:
+        return file.read().strip()
+    return ""
+
+
+def list_ledgers(root: str = ROOT) -> Iterator[Ledger | InitError]:
+    """Each ledger of this boot that has records; in place of one that cannot be read, why."""
+    for directory, _, names in sorted(os.walk(root)):
+        for name in sorted(names):
+            uid, vm = os.path.basename(directory), name.removesuffix(".json")
+            if name != vm and re.fullmatch(UID, uid) and re.fullmatch(VM, vm):
+                try:
+                    if (ledger := Ledger(int(uid), vm, root)).records:
                         yield ledger
+                except InitError as error:
+                    yield error
 
 
 @contextmanager
-def lock(root: str, seconds: float) -> Generator[None]:
+def lock(timeout_s: float, root: str = ROOT) -> Generator[None]:
     """Holds the lock that lets one vm-init at a time act.
 
-    The kernel wakes the one that waits; a timer's signal ends the waiting. It comes again and
-    again, because one that comes just before flock(2) begins would not interrupt it.
+    The kernel wakes a waiter; the signal of a timer ends the wait. It repeats, because one that
+    comes just before flock(2) begins would not interrupt it.
 
     Raises:
-        InitError: others hold it for longer than `seconds` (75).
+        InitError: others hold it for longer (75).
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with _folder(root, make=True) as folder:
-        file = opened("lock", flags, f"{root}/lock", folder)
-    with file as fd:
-        _check(fd, stat.S_ISREG, f"{root}/lock")
-        _wait(fd, seconds)
+
+    def stop(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        raise InitError("another vm-init is at work; try again", os.EX_TEMPFAIL)
+
+    with suppress(FileExistsError):
+        os.mkdir(root, 0o700)
+    require_private(root, stat.S_ISDIR)
+    with open(f"{root}/lock", "ab", opener=_open_private) as file:
+        signal.signal(signal.SIGALRM, stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001), 0.05)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
         yield
 
 
-def _wait(fd: int, seconds: float) -> None:
-    with suppress(BlockingIOError):
-        return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def require_private(path: str, is_kind: Callable[[int], bool]) -> None:
+    """Refuses what is not of this kind, or not root's alone.
 
-    def late(*_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # once is enough
-        raise InitError("another vm-init is at work; try again", os.EX_TEMPFAIL)
+    Only the first part of a path can be others': below a directory of root's alone nobody else can
+    put anything.
 
-    signal.signal(signal.SIGALRM, late)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 0.05)
+    Raises:
+        InitError: it is not root's alone (78).
+        FileNotFoundError: it is not there.
+    """
+    seen = os.lstat(path)
+    if not is_kind(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
+        raise InitError(f"{path}: is not root's alone", os.EX_CONFIG)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.fsync(fd)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-
-
-def _folder(name: str, *, make: bool = False, at: int | None = None) -> Opened:
-    """An open folder that is root's alone."""
-    if make:
-        with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=at)
-    fd = opened(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, name, at)
-    try:
-        _check(fd, stat.S_ISDIR, name)
-    except InitError:
         os.close(fd)
-        raise
-    return fd
-
-
-def _check(fd: int, kind: Callable[[int], bool], name: str) -> None:
-    seen = os.fstat(fd)
-    if not kind(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
-        raise InitError(f"{name}: is not root's alone", os.EX_CONFIG)
-
-
-def _replace(folder: int, name: str, data: bytes) -> None:
-    """Put a file with this content in the place of one, or none for no content."""
-    temporary = f".{name}"
-    for leftover in (temporary,) if data else (temporary, name):
-        with suppress(FileNotFoundError):
-            os.unlink(leftover, dir_fd=folder)
-    if data:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    os.fsync(folder)
-
-
-def _read(folder: int, uid: int, vm: str) -> tuple[str, tuple[Record, ...]]:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with open(opened(f"{vm}.json", flags, f"{uid}/{vm}.json", folder), "rb") as file:
-        _check(file.fileno(), stat.S_ISREG, f"{uid}/{vm}.json")
-        return parse(file.read(MOST_BYTES + 1), uid, vm)

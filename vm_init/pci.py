@@ -1,249 +1,262 @@
-"""PCI devices for a guest: bound to vfio-pci, and given back to their former driver.
+"""PCI devices: bound to vfio-pci for a user, and given back to their former driver.
 
-Every endpoint of the IOMMU group is judged, for whoever has one of them can reach the others. The
-device's files are opened below its folder, which is looked up once. A record has the group in
-`number`, the uid in `target`, and in `former` the driver (`-` for none) and, where the group's node
-was there before, its `uid:gid:mode`. What the host itself uses no policy may take from it.
+Every endpoint of the IOMMU group is checked, for whoever has one of them can reach the others. The
+device's files are opened below its directory, which is looked up once. What the host itself uses no
+policy can take from it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
-import re
-import stat
-from collections.abc import Collection, Iterator
+import select
+import socket
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 
-from vm_init import nodes, sysfs
-from vm_init.record import Record
-from vm_init.sysfs import REAL, Host
-from vm_init.trusted import Opened, text
-from vm_init.verdict import Caller, Granted, InitError
+from vm_init import nodes
+from vm_init.caller import Caller
+from vm_init.errors import InitError
+from vm_init.ledger import Record
+from vm_init.policy import Granted
+from vm_init.trusted import Opened
 
-VFIO = "vfio-pci"
-BRIDGE, ETHERNET = "0x06", "0x0200"
-UP = 1  # IFF_UP
-PATH_OF_DISK = re.compile(r"(nvme\d+)c\d+(n\d+.*)")  # one way of several to an NVMe disk
-ALONE = os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+SYS, DEV = "/sys", "/dev"
+VFIO, BRIDGE, ETHERNET = "vfio-pci", "0x06", "0x0200"
+IFF_UP, TIMEOUT_S, SYSFS_MAGIC = 1, 5.0, 0x62656572
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+EXCLUSIVE = os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def intend(
-    granted: Granted, caller: Caller, vm: str, together: Collection[str] = (), host: Host = REAL
-) -> Record:
+def check(granted: Granted, caller: Caller, together: Collection[str] = ()) -> Record:
     """A record of the device as it is now.
 
     Args:
         granted: a request for a PCI device, with the id that it is pinned to.
         caller: who is to have it.
-        vm: unused: a device does not know its VM.
         together: every address that this run grants to this caller.
-        host: where sysfs and the nodes are.
 
     Raises:
         InitError: it is another device than pinned, used by the host, or not alone in its group.
     """
-    address = granted.request[0]
-    with sysfs.device(address, host) as fd:
-        found = f"{_text(fd, 'vendor')[2:]}:{_text(fd, 'device')[2:]}"
+    address = granted.request.name
+    with _open_device(address) as fd:
+        found = f"{_read(fd, 'vendor')[2:]}:{_read(fd, 'device')[2:]}"
         if found != granted.pinned:
             raise InitError(f"{address}: is {found}, and the policy names {granted.pinned or '-'}")
-        group = _group(fd, address)
-        driver = sysfs.link(fd, "driver")
-        if driver != VFIO and (why := _use(fd, address, host)):
-            raise InitError(f"{address}: the host needs it: {why}")
-        _judge_group(fd, address, {address, *together})
-    if not os.path.isdir(f"{host.sys}/bus/pci/drivers/{VFIO}"):
-        raise InitError(f"{address}: the host has no {VFIO}: modprobe {VFIO}", os.EX_UNAVAILABLE)
-    former = " ".join(filter(None, (driver or "-", _former_node(group, caller, host))))
-    return Record("pci", address, number=group, target=str(caller.uid), former=former)
+        group = _link(fd, "iommu_group")
+        if not group.isdecimal() or "noiommu" in _read(fd, "iommu_group/name"):
+            raise InitError(f"{address}: no IOMMU keeps it apart from the host's memory")
+        driver = _link(fd, "driver")
+        use = "" if driver == VFIO else next(_find_uses(fd, address), "")
+        if use:
+            raise InitError(f"{address}: the host needs it: {use}")
+        others = [f"{each} ({driver or 'no driver'})" for each, driver in _list_group(fd)
+                  if each not in {address, *together}]  # fmt: skip
+        if others:
+            problem = f"its IOMMU group {group} has other devices, which must be granted too"
+            raise InitError(f"{address}: {problem}: {', '.join(others)}")
+    if not os.path.isdir(f"{SYS}/bus/pci/drivers/{VFIO}"):
+        problem = f"the host has no {VFIO}; as root: modprobe {VFIO}"
+        raise InitError(f"{address}: {problem}", os.EX_UNAVAILABLE)
+    former = " ".join(filter(None, (driver or "-", _check_node(group, caller))))
+    return Record("pci", address, int(group), former=former)
 
 
-def act(record: Record, caller: Caller, host: Host = REAL) -> Record:
-    """Bind the device to vfio-pci and give its group's node to the caller, or neither.
+def give(records: Sequence[Record], caller: Caller) -> None:
+    """Binds devices to vfio-pci and gives their groups' nodes to the caller.
 
     Raises:
-        InitError: status 69; what was begun has been undone.
+        InitError: the driver does not take it, or there is no node (69).
     """
-    try:
-        with sysfs.device(record.name, host) as fd:
-            if sysfs.link(fd, "driver") != VFIO:
-                _bind(fd, record.name, host)
-        nodes.give(_node(record.number), caller.uid, host.nodes)
-    except (OSError, InitError) as error:
-        left = undo(record, host)
-        raise InitError(f"{record.name}: {error}{left and '; ' + left}", 69) from None
-    return record._replace(done=True)
+    for record in records:
+        with _open_device(record.name) as fd:
+            if _link(fd, "driver") != VFIO:
+                _write(fd, "driver_override", VFIO)
+                _rebind(fd, record.name, VFIO)
+            if _link(fd, "driver") != VFIO:
+                raise InitError(f"{record.name}: {VFIO} does not take it", os.EX_UNAVAILABLE)
+        with Opened(nodes.pin(f"/dev/vfio/{record.number}")) as node:
+            os.chown(f"/proc/self/fd/{node}", caller.uid, -1)
 
 
-def holds(record: Record, caller: Caller, host: Host = REAL) -> bool:
+def holds(record: Record, caller: Caller) -> bool:
     """Whether the device is still vfio-pci's, in that group, and the group's node the caller's."""
-    try:
-        with sysfs.device(record.name, host) as fd:
-            bound = sysfs.link(fd, "driver") == VFIO and _group(fd, record.name) == record.number
-        return bound and nodes.look(_node(record.number), host.nodes).st_uid == caller.uid
-    except (OSError, InitError):
-        return False
+    with suppress(OSError, InitError), _open_device(record.name) as fd:
+        found = (_link(fd, "driver"), _link(fd, "iommu_group"))
+        with Opened(nodes.pin(f"/dev/vfio/{record.number}")) as node:
+            return found == (VFIO, str(record.number)) and os.fstat(node).st_uid == caller.uid
+    return False
 
 
-def undo(record: Record, host: Host = REAL) -> str:
-    """Restore the former driver and the node's owner; empty, or why they stay."""
+def take(records: Sequence[Record], uid: int, *, force: bool = False) -> list[str]:
+    """Restores former drivers and the nodes' owners; for each empty, or why they stay."""
+    del force  # the kernel would wait for the guest
+    return [_take(record, uid) for record in records]
+
+
+def _take(record: Record, uid: int) -> str:
     driver, _, former = record.former.partition(" ")
+    path = f"/dev/vfio/{record.number}"
     try:
-        left = _take_node(record, former or "0:0:600", host)
-        if left or driver == VFIO:
-            return left
-        with sysfs.device(record.name, host) as fd:
-            return _release(fd, record.name, driver, host)
+        with Opened(nodes.pin(path)) as node:
+            owner = os.fstat(node).st_uid
+            # By default the node is new with its group: root's own stays as it is.
+            left = nodes.restore(node, path, uid, former or "0:0:600") if owner or former else ""
+            if not left and _is_open(path):  # asked when nobody new can open it
+                os.chown(f"/proc/self/fd/{node}", owner, -1)
+                left = f"{record.name}: a guest is using it"
+            if left:
+                return left
     except InitError as error:
-        return "" if error.status == os.EX_UNAVAILABLE else str(error)
-    except OSError as error:
-        return f"{record.name}: {error}"
-
-
-def _judge_group(fd: int, address: str, granted: set[str]) -> None:
-    """Refuse when an endpoint of the group is not granted; bridges stay the host's."""
-    members = "iommu_group/devices"
-    others = sorted(set(os.listdir(sysfs.within(fd, members))) - granted)
-    others = [it for it in others if not _text(fd, f"{members}/{it}/class").startswith(BRIDGE)]
-    if others:
-        raise InitError(f"{address}: shares its IOMMU group with {', '.join(others)}")
-
-
-def _bind(fd: int, address: str, host: Host) -> None:
-    with sysfs.events() as events:
-        sysfs.put(fd, "driver_override", VFIO, host)
-        if sysfs.link(fd, "driver"):
-            sysfs.put(fd, "driver/unbind", address, host)
-        sysfs.probe(address, host)
-        if not sysfs.comes(fd, VFIO, events, host):
-            raise InitError(f"{VFIO} does not take it")
-
-
-def _release(fd: int, address: str, former: str, host: Host) -> str:
-    """Give the device to its former driver, if it is still as this module left it."""
-    ours = _text(fd, "driver_override") == VFIO
-    with sysfs.events() as events:
-        if ours and sysfs.link(fd, "driver") == VFIO:
-            sysfs.put(fd, "driver/unbind", address, host)
-        # Last of what tells that it is ours: a kill before it is undone again.
-        if ours:
-            sysfs.put(fd, "driver_override", "\n", host)
-        if former == "-" or sysfs.link(fd, "driver"):
-            return ""
-        sysfs.probe(address, host)
-        back = sysfs.comes(fd, former, events, host)
-    return "" if back or sysfs.link(fd, "driver") else f"{address}: {former} does not take it back"
-
-
-def _take_node(record: Record, former: str, host: Host) -> str:
-    """Take the group's node back, unless a guest has it open: it would wait for the guest."""
-    path = _node(record.number)
+        if error.status != os.EX_UNAVAILABLE:
+            return str(error)
     try:
-        with Opened(nodes.pin(path, host.nodes)) as fd:
-            # By default the node is made anew with its group: root's own is left alone.
-            had = os.fstat(fd).st_uid
-            known = had or " " in record.former
-            left = nodes.restore(fd, record.target, former) if known else ""
-    except InitError as error:
-        return "" if error.status == os.EX_UNAVAILABLE else str(error)
-    if left or not host.busy(host.nodes.dev + path.removeprefix("/dev")):
-        return left
-    if had:
-        nodes.give(path, had, host.nodes)
-    return f"{record.name}: a guest is using it"
+        with _open_device(record.name) as fd:
+            if driver != VFIO and _read(fd, "driver_override") == VFIO:
+                _write(fd, "driver/unbind", record.name, missing_is_fine=True)
+                _write(fd, "driver_override", "\n")
+            if driver not in ("-", VFIO) and not _link(fd, "driver"):
+                _rebind(fd, record.name, driver)
+            is_back = driver in ("-", VFIO) or _link(fd, "driver")
+            return "" if is_back else f"{record.name}: {driver} does not take it back"
+    except InitError:
+        return ""  # the device is gone
 
 
-def _former_node(group: int, caller: Caller, host: Host) -> str:
-    """The owner of a group's node that is there already; empty when there is none yet."""
+def _find_uses(fd: int, address: str) -> Iterator[str]:
+    """What the host needs a device for."""
+    if _read(fd, "driver_override") not in ("", "(null)"):
+        yield "its driver_override is set already"
+    if _read(fd, "boot_vga") == "1":
+        yield "it is the firmware's display"
+    if _read(fd, "sriov_numvfs") not in ("", "0"):
+        yield "it has virtual functions"
+    if any(_list_children(address, "graphics")):
+        yield "a console is on its framebuffer"
+    active = _read_file(f"{SYS}/class/tty/console/active").split()
+    if any(tty in active for tty in _list_children(address, "tty")):
+        yield "it has the console"
+    interfaces = list(_list_children(address, "net"))
+    for name in interfaces:
+        at = f"{SYS}/class/net/{name}"
+        if int(_read_file(f"{at}/flags") or "1", 16) & IFF_UP:
+            yield f"{name} is up; as root: ip link set {name} down"
+        if any(entry == "master" or entry.startswith("upper_") for entry in os.listdir(at)):
+            yield f"{name} is part of another interface"
+    if _link(fd, "driver") and not interfaces and _read(fd, "class").startswith(ETHERNET):
+        yield "its interface is in another network namespace"
+    for name in _list_children(address, "block"):
+        # An exclusive open is refused for whatever is mounted, swapped on, or part of another
+        # disk or filesystem; one that cannot be tried counts as used.
+        try:
+            os.close(os.open(f"{DEV}/{name}", EXCLUSIVE))
+        except OSError as error:
+            if error.errno != errno.ENOMEDIUM:
+                yield f"{name} is used, or part of another disk"
+
+
+def _list_group(fd: int) -> Iterator[tuple[str, str]]:
+    """The endpoints of a device's IOMMU group, with their drivers; bridges stay the host's."""
+    members = f"/proc/self/fd/{fd}/iommu_group/devices"
+    for address in sorted(os.listdir(members)):
+        if not _read_file(f"{members}/{address}/class").startswith(BRIDGE):
+            yield address, _link(fd, f"iommu_group/devices/{address}/driver")
+
+
+def _check_node(group: str, caller: Caller) -> str:
+    """The `uid:gid:mode` of a group's node that is there already; empty for none."""
     try:
-        seen = nodes.look(_node(group), host.nodes)
+        with Opened(nodes.pin(f"/dev/vfio/{group}")) as fd:
+            seen = os.fstat(fd)
     except InitError as error:
         if error.status == os.EX_UNAVAILABLE:
             return ""
         raise
     if seen.st_uid not in (0, caller.uid):
         raise InitError(f"IOMMU group {group} belongs to uid {seen.st_uid}")
-    return nodes.owner(seen) if seen.st_uid == 0 else ""
+    return nodes.show_owner(seen) if seen.st_uid == 0 else ""
 
 
-def _node(group: int) -> str:
-    return f"/dev/vfio/{group}"
+def _is_open(path: str) -> bool:
+    """Whether a guest holds a group's node: the kernel lets one open it, once."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW))
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    return False
 
 
-def _text(fd: int, name: str) -> str:
-    return text(sysfs.within(fd, name))
+def _rebind(fd: int, address: str, driver: str) -> None:
+    """Lets the kernel find a driver again, and waits until the device has this one."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15) as events:  # kobject_uevent
+        events.bind((0, 1))
+        _write(fd, "driver/unbind", address, missing_is_fine=True)
+        with Opened(os.open(f"{SYS}/bus/pci", DIRECTORY)) as bus:
+            _write(bus, "drivers_probe", address)
+        until = time.monotonic() + TIMEOUT_S
+        while _link(fd, "driver") != driver and (left := until - time.monotonic()) > 0:
+            # Events are lost outside of the first network namespace: look again all the same.
+            if select.select([events], [], [], min(left, 0.1))[0]:
+                with suppress(OSError):  # more events than the socket has room for
+                    events.recv(8192)
 
 
-def _group(fd: int, address: str) -> int:
-    group = sysfs.link(fd, "iommu_group")
-    if not group.isdecimal() or "noiommu" in _text(fd, "iommu_group/name"):
-        raise InitError(f"{address}: no IOMMU keeps it apart from the host's memory")
-    return int(group)
-
-
-def _use(fd: int, address: str, host: Host) -> str:
-    """What the host needs the device for, in a few words; empty when it does not."""
-    if _text(fd, "driver_override") not in ("", "(null)"):
-        return "somebody else has set its driver_override"
-    if _text(fd, "boot_vga") == "1":
-        return "the firmware's display"
-    if _text(fd, "sriov_numvfs") not in ("", "0"):
-        return "it has virtual functions"
-    if any(_children(address, f"{host.sys}/class/graphics")):
-        return "a console on its framebuffer"
-    active = text(f"{host.sys}/class/tty/console/active").split()
-    if any(tty in active for tty in _children(address, f"{host.sys}/class/tty")):
-        return "the console"
-    return _network(fd, address, host.sys) or _storage(address, host)
-
-
-def _children(address: str, folder: str) -> Iterator[str]:
+def _list_children(address: str, kind: str) -> Iterator[str]:
     """The members of a class of sysfs that hang on a device."""
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        at = f"{folder}/{name}"
+    directory = f"{SYS}/class/{kind}"
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+        at = f"{directory}/{name}"
         if os.path.islink(at) and address in os.readlink(at).split("/"):
             yield name
 
 
-def _network(fd: int, address: str, sys: str) -> str:
-    interfaces = list(_children(address, f"{sys}/class/net"))
-    for name in interfaces:
-        at = f"{sys}/class/net/{name}"
-        if int(text(f"{at}/flags") or "1", 16) & UP:
-            return f"{name} is up"
-        if any(entry == "master" or entry.startswith("upper_") for entry in os.listdir(at)):
-            return f"{name} is part of another interface"
-    bound = sysfs.link(fd, "driver")
-    if bound and not interfaces and _text(fd, "class").startswith(ETHERNET):
-        return "its interface is in another network namespace"
-    return ""
+def _open_device(address: str) -> Opened:
+    """The device's directory, looked up once below the bus's.
 
-
-def _storage(address: str, host: Host) -> str:
-    used = {line.split(" ", 1)[0] for line in sysfs.table(host.swaps)}
-    for line in sysfs.table(host.mounts):
-        before, _, after = line.partition(" - ")
-        used |= {before.split(" ")[2], after.split(" ")[1]} if after else set()
-    for name in _children(address, f"{host.sys}/class/block"):
-        disk = PATH_OF_DISK.sub(r"\1\2", name)
-        at = f"{host.sys}/class/block/{disk}"
-        if used & {f"/dev/{disk}", text(f"{at}/dev")}:
-            return f"{disk} is mounted or swapped on"
-        if (os.path.isdir(f"{at}/holders") and os.listdir(f"{at}/holders")) or _is_claimed(at):
-            return f"{disk} is part of another disk or filesystem"
-    return ""
-
-
-def _is_claimed(at: str) -> bool:
-    """Whether an exclusive open is refused: a ZFS or btrfs member has no other sign.
-
-    Opening a block device to read wakes nothing but the disk.
+    Raises:
+        InitError: there is no such device (69).
     """
     try:
-        fd = os.open(f"/dev/{os.path.basename(at)}", ALONE)
-    except OSError as error:
-        return error.errno not in (errno.ENOENT, errno.ENOMEDIUM, errno.ENXIO)
-    seen = os.fstat(fd)
-    os.close(fd)
-    named = f"{os.major(seen.st_rdev)}:{os.minor(seen.st_rdev)}"
-    return not stat.S_ISBLK(seen.st_mode) or named != text(f"{at}/dev")
+        with Opened(os.open(f"{SYS}/bus/pci/devices", DIRECTORY)) as bus:
+            return Opened(os.open(address, DIRECTORY, dir_fd=bus))
+    except FileNotFoundError:
+        raise InitError(f"{address}: is not there", os.EX_UNAVAILABLE) from None
+
+
+def _link(fd: int, name: str) -> str:
+    """The last part of what a link below the device names; empty when there is none."""
+    with suppress(FileNotFoundError):
+        return os.path.basename(os.readlink(name, dir_fd=fd))
+    return ""
+
+
+def _read(fd: int, name: str) -> str:
+    return _read_file(f"/proc/self/fd/{fd}/{name}")
+
+
+def _read_file(path: str) -> str:
+    """The text of a file of sysfs; empty when it is not there."""
+    with suppress(OSError), open(path, encoding="ascii", errors="replace") as file:
+        return file.read(4096).strip()
+    return ""
+
+
+def _is_sysfs(fd: int) -> bool:
+    kind = (ctypes.c_long * 32)()  # statfs(2): the type comes first
+    return ctypes.CDLL(None).fstatfs(fd, kind) == 0 and kind[0] == SYSFS_MAGIC
+
+
+def _write(directory: int, name: str, text: str, *, missing_is_fine: bool = False) -> None:
+    """Writes to a file below an open directory."""
+    flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with Opened(os.open(name, flags, dir_fd=directory)) as fd:
+            if not _is_sysfs(fd):
+                raise OSError(errno.EXDEV, "is not in sysfs")
+            os.write(fd, text.encode("ascii"))
+    except FileNotFoundError:
+        if not missing_is_fine:
+            raise

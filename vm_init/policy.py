@@ -1,7 +1,7 @@
-"""Who may have what: the admin's file, and the verdict on each request.
+"""Who may have what: the admin's file, and the verdict on all requests.
 
-A rule stands by itself: one grant must allow all of a request, and any deny that names a part of it
-wins, wherever it stands. No rule means no. A verdict comes of the file and of what was asked alone:
+A rule stands by itself: one grant must cover all of a request, and any deny that covers a part of it
+wins, wherever it stands. No rule means no. A verdict depends on the file and the request alone:
 nothing here looks at the host. The language is vm-policy.toml(5).
 """
 
@@ -10,231 +10,306 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 from vm_init import trusted
-from vm_init.request import Macvtap, Node, Pci, Request, RequestError, Tap, Vm, parse, render
-from vm_init.rules import DEFAULTS, NOBODY, Network, Policy, Rule, read
-from vm_init.verdict import Caller, Granted, Refused, plain
+from vm_init.caller import Caller
+from vm_init.errors import InitError, escape
+from vm_init.request import ADDRESS, NAME, NETWORK, Request
 
 _BSD = sys.platform.startswith("freebsd")
 FILE = "/usr/local/etc/vmman/policy.toml" if _BSD else "/etc/vmman/policy.toml"
+NO_NAME = "(?![@#*%!-])"  # no user and no group has such a name
+_WHO = rf"\*|@?#[0-9]{{1,10}}|@?{NO_NAME}[^\0-\x20\x7f,:/](?:[^\0-\x1f\x7f,:/]*\S)?"
+_OCTET = r"(?:[0-9a-f]{2}|\*)"
+_MACS = rf"(?:{_OCTET}:){{0,5}}\*|(?:{_OCTET}:){{5}}{_OCTET}"
+_NODES = r"/dev(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.:*-]{1,64}){1,6}"
+_PINNED = rf"{ADDRESS} [0-9a-f]{{4}}:[0-9a-f]{{4}}"
 
-# No policy can give these: the whole of memory, disks and guests, consoles, what acts on the host
-# as its hardware, and what everybody shares (a node's owner may change its mode). Each stands for
-# what is below it too. What a tap, macvtap or PCI device needs is given with that, never alone.
-_MEMORY = "mem|kmem|port|io|oldmem|kmsg|klog|nvram|crash|mcelog|cpu|cpuctl.*|msr.*|pmem.*|dax.*"
-_DISKS = (
-    "[shv]d.*|xvd.*|nvme.*|nda.*|nvd.*|a?da[0-9].*|vtbd.*|mmc.*|dm-.*|mapper|loop.*|md.*|sr.*|sg.*"
-    "|n?s[at][0-9].*|cd.*|zram.*|ram.*|nbd.*|rbd.*|drbd.*|bcache.*|ublk.*|mtd.*|ubi.*|raw.*|bsg"
-    "|disk.*|block|char|pass.*|xpt.*|ses.*|geom.*|gpt.*|label|ufs|mirror|raid.*|btrfs-.*|zfs|scd.*"
-)
-_CONSOLES = "tty.*|cua.*|console.*|ptmx|pt[sy].*|vcs.*|uinput|uhid|input/uinput|sysmouse|usbmon.*"
-_HOST = (
-    "watchdog.*|mei.*|tpm.*|ipmi.*|rtc.*|i2c.*|gpio.*|hpet|cpu_dma_latency|rfkill|snapshot|autofs"
-    "|acpi|apm.*|pci|devctl.*|bpf.*|pf|dtrace|audit.*|userfaultfd|xen|sgx.*|sev|fuse|cuse|ppp|uio.*"
-)
-_GUESTS = r"vfio|iommu|net|tap.*|tun.*|vmnet.*|vmm|vmm\.io|vmmctl|vhost-vdpa.*"
-_SHARED = "null|zero|full|u?random|hwrng|fd|std(?:in|out|err)|shm|mqueue|hugepages|core|log"
-_NEVER = f"/dev/(?:{_MEMORY}|{_DISKS}|{_CONSOLES}|{_HOST}|{_GUESTS}|{_SHARED})(?:/.*)?|lo[0-9]*"
+Form = tuple[Callable[[Any], bool], str]  # whether a value is right, and what it must be
+Table = Mapping[str, Any]
 
-_BARE = Rule("", DEFAULTS)
-_MEMBER = re.compile(rf"{NOBODY}.+", re.DOTALL)
+
+def _lists(form: str, example: str) -> Form:
+    def is_right(value: Any) -> bool:
+        return isinstance(value, list) and all(
+            isinstance(entry, str) and re.fullmatch(form, entry) for entry in value
+        )
+
+    return is_right, f"a list, each of it {example}"
+
+
+BOOL: Form = (lambda value: type(value) is bool, "true or false")
+ONE_NAME: Form = (lambda value: bool(re.fullmatch(NAME, str(value))), "a whole name")
+COUNT: Form = (
+    lambda value: type(value) is int and 0 <= value <= 1000, "a whole number from 0 to 1000",
+)  # fmt: skip
+RULE = {
+    "who": _lists(_WHO, '"alice", "@group", "#1000", "@#1000" or "*"'),
+    "bridges": _lists(NAME, "a bridge's whole name"),
+    "host-interfaces": _lists(NAME, "an interface's whole name"),
+    "networks": _lists(NETWORK, "a name of [networks]"),
+    "interfaces": _lists(
+        "(?:%[ui]|[A-Za-z])(?:%[ui]|[A-Za-z0-9_.*-]){0,31}", '"vm%i-*" or "%u-*"'
+    ),
+    "macs": _lists(_MACS, '"52:54:*"'),
+    "pci": _lists(_PINNED, 'an address and what is there, "0000:01:00.0 10de:1b80"'),
+    "nodes": _lists(rf"(?!/dev/\*){_NODES}", '"/dev/input/event*"'),
+    "vms": _lists("(?:%[ui]|[A-Za-z0-9_.*-]){1,64}", '"%u-*" or "*"'),
+    "unbridged": BOOL,
+}
+FORMS: dict[str, dict[str, Form]] = {
+    "grant": RULE | {"most-interfaces": COUNT},
+    "deny": RULE | {
+        "interfaces": _lists("(?:%[ui]|[A-Za-z0-9_.*-]){1,32}", '"eth*" or "*"'),
+        "pci": _lists(ADDRESS, 'the address alone, "0000:01:00.0"'),
+        "nodes": _lists(_NODES, '"/dev/input/*"'),
+    },
+    "networks": {"bridge": ONE_NAME, "host-interface": ONE_NAME},
+    "bridges": {"bpdu-guard": BOOL, "isolated": BOOL, "learning": BOOL, "pin": BOOL},
+}  # fmt: skip
+DEFAULTS = {
+    **dict.fromkeys(RULE, ()), "interfaces": ["vm%i-*"], "macs": ["52:*"],
+    "unbridged": False, "most-interfaces": 4,
+}  # fmt: skip
+# vm_spec's name of an interface that a description does not name: its owner's uid is in it.
+DEFAULT_NAME = re.compile(r"vm([0-9a-z]{1,7})-[0-9a-v]{5}")
+
+
+class Policy(NamedTuple):
+    """A policy that was read whole.
+
+    Attributes:
+        path: the file.
+        grants: the keys of each, in the order of the file, with the defaults.
+        denies: the same, without defaults.
+        networks: by name, the `bridge` and the `host-interface` that it stands for.
+        bridges: by name, the keys for the ports of its taps, and `pin`.
+        found: whether there is such a file.
+    """
+
+    path: str
+    grants: tuple[Table, ...] = ()
+    denies: tuple[Table, ...] = ()
+    networks: Mapping[str, Table] = {}
+    bridges: Mapping[str, Table] = {}
+    found: bool = True
+
+
+class Granted(NamedTuple):
+    """A request that the policy allows.
+
+    Attributes:
+        request: what is asked for.
+        rule: the rule that allows it: `policy.toml: grant 2 (bridges)`.
+        target: the bridge or interface that it is joined to; empty for none.
+        pinned: the PCI id that the device must have, `10de:1b80`; empty for other requests.
+        bridge: the policy's keys for the bridge of a tap.
+    """
+
+    request: Request
+    rule: str
+    target: str = ""
+    pinned: str = ""
+    bridge: Table = {}
 
 
 def load(path: str = FILE) -> Policy:
     """The policy of this host; one that allows nothing when there is no file.
 
     Raises:
-        InitError: status 78; others than root could have written the file, or not all of it is
-            understood.
+        InitError: others than root can write the file, or not all of it is understood (78).
     """
     try:
-        return read(trusted.read(path), path)
+        return parse(trusted.read(path), path)
     except FileNotFoundError:
         return Policy(path, found=False)
 
 
-def judge_all(
-    caller: Caller,
-    requests: tuple[Request, ...],
-    policy: Policy,
-    held: Collection[str] = (),
-    others: Collection[str] = (),
-) -> tuple[Granted | Refused, ...]:
-    """A verdict for each request of a frame.
+def parse(data: bytes, path: str) -> Policy:
+    """The policy in a file's bytes.
+
+    Raises:
+        InitError: all that is not understood, a line each (78): a bad line must not disappear.
+    """
+    try:
+        tree: dict[str, Any] = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise InitError(f"{path}: is not TOML: {error}", os.EX_CONFIG) from None
+    if faults := list(_find_faults(tree)):
+        raise InitError("\n".join(f"{path}: {fault}" for fault in faults), os.EX_CONFIG)
+    grants = tuple(DEFAULTS | rule for rule in tree.get("grant", []))
+    denies = tuple(tree.get("deny", []))
+    return Policy(path, grants, denies, tree.get("networks", {}), tree.get("bridges", {}))
+
+
+def _find_faults(tree: Table) -> Iterator[str]:
+    pins: dict[str, str] = {}
+    for kind, given in tree.items():
+        is_rule = kind in ("grant", "deny")
+        if kind not in FORMS:
+            yield f"{kind!a}: is not a known key: {', '.join(FORMS)}"
+        elif type(given) is not (list if is_rule else dict):
+            yield f"{kind}: must be tables, " + (f"[[{kind}]]" if is_rule else f"[{kind}.NAME]")
+        else:
+            for name, table in enumerate(given, 1) if is_rule else given.items():
+                faults = list(_find_faults_of_table(kind, name, table, tree, pins))
+                yield from (f"{kind}{' ' if is_rule else '.'}{name}{fault}" for fault in faults)
+
+
+def _find_faults_of_table(
+    kind: str, name: Any, table: Any, tree: Table, pins: dict[str, str]
+) -> Iterator[str]:
+    forms = FORMS[kind]
+    if type(table) is not dict or not table or not re.fullmatch(NETWORK, f"x{name}"):
+        yield f": must be a name with any of {', '.join(forms)}"
+        return
+    for key, value in table.items():
+        if key not in forms:
+            yield f".{key!a}: is not a known key: {', '.join(forms)}"
+        elif not forms[key][0](value):
+            yield f".{key}: must be {forms[key][1]}"
+        elif kind == "deny" and not value:
+            yield f".{key}: denies nothing"
+        elif key == "networks" and (unknown := {*value} - {*tree.get("networks", {})}):
+            yield f".networks: there is no [networks.{min(unknown)}]"
+        elif (kind, key) == ("grant", "pci"):
+            for address, device in (entry.split(" ") for entry in value):
+                if pins.setdefault(address, device) != device:
+                    yield f".pci: {address} is pinned to {pins[address]} too"
+    if "who" in forms and not table.get("who"):
+        yield f".who: must be {forms['who'][1]}"
+
+
+def judge(
+    caller: Caller, requests: Collection[Request], policy: Policy, held: Collection[str] = ()
+) -> list[Granted]:
+    """All requests, granted.
 
     Args:
         caller: who asks.
-        requests: what for.
-        policy: what the admin says.
-        held: the interfaces that the caller has already, those of this VM among them.
-        others: what other users and VMs have.
+        requests: for what.
+        policy: what the admin allows.
+        held: the names of the interfaces that the caller has.
+
+    Raises:
+        InitError: some are not allowed: a line each, in the same words whatever exists (77).
     """
-    names = {request.name for request in requests if isinstance(request, Tap | Macvtap)}
-    total = len(names.union(held))
-    verdicts = (judge(caller, request, policy, total) for request in requests)
-    return tuple(_unless_taken(one, others) for one in verdicts)
+    total = count_interfaces(requests, held)
+    found = {one: find_grant(caller, one, policy, total) for one in requests}
+    refused = [one.line for one, granted in found.items() if granted is None]
+    if refused:
+        who, where = escape(caller.name), f"ask the administrator about {FILE}"
+        raise InitError("\n".join(f"{who} may not have {line}: {where}" for line in refused))
+    return [granted for granted in found.values() if granted]
 
 
-def _unless_taken(one: Granted | Refused, others: Collection[str]) -> Granted | Refused:
-    taken = isinstance(one, Granted) and one.request[0] in others
-    return Refused(one.request, "is another user's, or another VM's") if taken else one
+def count_interfaces(requests: Collection[Request], held: Collection[str]) -> int:
+    """How many interfaces the caller would have."""
+    return len({one.name for one in requests if one.kind in ("tap", "macvtap")} | {*held})
 
 
-def judge(caller: Caller, request: Request, policy: Policy, total: int = 1) -> Granted | Refused:
-    """Whether a request is allowed; total is how many interfaces the caller would then hold."""
-    if why := _impossible(caller, request) or _denied(caller, request, policy):
-        return _refused(caller, request, why)
-    near = [(sys.maxsize, _would(caller, policy, _lacks(_BARE, caller, request, policy, total)))]
-    for rule in policy.grants:
-        if _is_for(rule, caller):
-            lacking = list(_lacks(rule, caller, request, policy, total))
-            if not lacking:
-                return _granted(request, rule, policy)
-            what = f"{rule.title} of {policy.path} would allow it with: {', '.join(lacking)}"
-            near.append((len(lacking), what))
-    return _refused(caller, request, min(near)[1])
+def find_grant(caller: Caller, request: Request, policy: Policy, total: int) -> Granted | None:
+    """The first grant that allows a request, when no deny forbids it; None for no."""
+    owner = DEFAULT_NAME.fullmatch(request.name)
+    if caller.uid < 1 or (owner and owner[1] != base36(caller.uid)):
+        return None
+    if any(is_denied_by(rule, caller, request, policy) for rule in policy.denies):
+        return None
+    for number, rule in enumerate(policy.grants, 1):
+        if is_for(rule, caller) and not any(find_lacks(rule, caller, request, policy, total)):
+            (key, value), *_ = list_demands(request)
+            pins = dict(entry.split(" ") for entry in rule["pci"])
+            target = find_target(request, policy)
+            bridge = policy.bridges.get(target, {}) if request.kind == "tap" else {}
+            line = f"{os.path.basename(policy.path)}: grant {number} ({key})"
+            return Granted(request, line, target, pins[value] if key == "pci" else "", bridge)
+    return None
 
 
-def public(refused: Refused, caller: Caller) -> str:
-    """What the caller is told: the same whatever exists here and whatever the policy says."""
-    asked = _asked(refused.request) or "that"
-    return f"{plain(caller.name)} may not have {asked}: ask the administrator about {FILE}"
+def list_demands(request: Request) -> tuple[tuple[str, str], ...]:
+    """What one grant must cover: keys of a rule, and values."""
+    places = {"tap": "bridges", "macvtap": "host-interfaces"}
+    if place := places.get(request.kind):
+        where = ("networks", request.network) if request.network else (place, request.target)
+        where = ("unbridged", "") if request.target == "-" else where
+        return where, ("interfaces", request.name), *((("macs", request.mac),) * bool(request.mac))
+    return (({"pci": "pci", "node": "nodes", "vm": "vms"}[request.kind], request.name),)
 
 
-def _refused(caller: Caller, request: Request, why: str) -> Refused:
-    asked = _asked(request) or "what was asked"
-    return Refused(request, f"{plain(caller.name)} (uid {caller.uid}) may not have {asked}: {why}")
+def find_target(request: Request, policy: Policy) -> str:
+    """The bridge or interface that a request is joined to; empty for none."""
+    key = "bridge" if request.kind == "tap" else "host-interface"
+    if request.network:
+        return str(policy.networks.get(request.network, {}).get(key, ""))
+    return request.target.removeprefix("-")
 
 
-def _asked(request: Request) -> str:
-    """The request's line in the grammar; empty for one that the grammar would not let pass."""
-    try:
-        frame = render((request,))
-        return frame.decode().split("\n")[1] if parse(frame) == (request,) else ""
-    except (RequestError, ValueError):
-        return ""
+def find_lacks(
+    rule: Table, caller: Caller, request: Request, policy: Policy, total: int
+) -> Iterator[tuple[str, str]]:
+    """What a grant would need besides what it has: keys and values."""
+    yield from (demand for demand in list_demands(request) if not covers(rule, *demand, caller))
+    if request.network and not find_target(request, policy):
+        yield "networks", request.network
+    if request.kind in ("tap", "macvtap") and total > rule["most-interfaces"]:
+        yield "most-interfaces", str(total)
 
 
-def _impossible(caller: Caller, request: Request) -> str:
-    if not _asked(request):
-        return "it is malformed"
-    if caller.uid < 1 or not caller.name:
-        return "only users are given anything, and root is none"
-    is_odd = request[0].startswith(("/dev/", "lo"))  # to read the whole list takes its time
-    return "no policy can allow it" if is_odd and re.fullmatch(_NEVER, request[0]) else ""
+def is_for(rule: Table, caller: Caller) -> bool:
+    """Whether a rule is about a caller, or a group of theirs."""
+    names = [caller.name, *(f"@{name}" for name in caller.group_names)]
+    mine = {name for name in names if re.fullmatch(f"@?{NO_NAME}.+", name, re.DOTALL)}
+    mine |= {"*", f"#{caller.uid}", *(f"@#{gid}" for gid in caller.groups)}
+    return not mine.isdisjoint(rule["who"])
 
 
-def _would(caller: Caller, policy: Policy, lacking: Iterator[str]) -> str:
-    start = "has no grant for this user" if policy.found else "is not there"
-    rule = " ".join(["[[grant]]", f'who = ["{plain(caller.name)}"]', *lacking])
-    return f"{policy.path} {start}; this would allow it: {rule}"
+def is_denied_by(rule: Table, caller: Caller, request: Request, policy: Policy) -> bool:
+    """Whether a deny covers any part of a request, also its bridge by another of its names."""
+    target, kind = find_target(request, policy), request.kind
+    facets = [*list_demands(request)]
+    if target:
+        key = "bridge" if kind == "tap" else "host-interface"
+        facets.append((f"{key}s", target))
+        same = [name for name, table in policy.networks.items() if table.get(key) == target]
+        facets += [("networks", name) for name in same]
+    everything = {*rule} == {"who"}
+    return is_for(rule, caller) and (
+        everything or any(covers(rule, *facet, caller) for facet in facets)
+    )
 
 
-def _granted(request: Request, rule: Rule, policy: Policy) -> Granted:
-    (key, value), *_ = _demands(request)
-    pins = dict(text.split(" ") for text in rule.lists.get("pci", ()))
-    pinned = pins[value] if key == "pci" else ""
-    line = f"{os.path.basename(policy.path)}: {rule.title} ({key})"
-    place = _place(request, policy)[1]
-    port = policy.ports.get(place, "") if isinstance(request, Tap) else ""
-    return Granted(request, line, place, pinned, port)
+def covers(rule: Table, key: str, value: str, caller: Caller) -> bool:
+    """Whether an entry of a rule's key matches a value."""
+    if key == "unbridged":
+        return bool(rule.get(key))
+    separators = {"macs": ":", "nodes": "/", "interfaces": "", "vms": ""}
+    for entry in rule.get(key, ()):
+        if key not in separators:
+            if entry.split(" ")[0] == value:
+                return True
+            continue
+        name = re.sub(r"[*?[]", r"[\g<0>]", caller.name)
+        pattern = entry.replace("%u", name).replace("%i", base36(caller.uid))
+        if _matches(value, pattern, separators[key]):
+            return True
+    return False
 
 
-def _demands(request: Request) -> tuple[tuple[str, str], ...]:
-    """What one grant must name: keys and what they must cover."""
-    match request:
-        case Tap(name, bridge, network):
-            place = ("networks", network) if network else ("bridges", bridge)
-            return (place if bridge != "-" else ("unbridged", ""), ("interfaces", name))
-        case Macvtap(name, parent, mac, network):
-            place = ("networks", network) if network else ("host-interfaces", parent)
-            return (place, ("interfaces", name), ("macs", mac))
-        case Pci(address):
-            return (("pci", address),)
-        case Node(path):
-            return (("nodes", path),)
-        case Vm(name):
-            return (("vms", name),)
-
-
-def _place(request: Request, policy: Policy) -> tuple[str, str]:
-    """The bridge or interface that a request would be joined to, with the key that names it."""
-    if not isinstance(request, Tap | Macvtap):
-        return "", ""
-    network = policy.networks.get(request.network, Network())
-    if isinstance(request, Macvtap):
-        return "host-interfaces", network.interface if request.network else request.parent
-    place = network.bridge if request.network else request.bridge
-    return "bridges", place if place != "-" else ""
-
-
-def _facets(request: Request, policy: Policy) -> set[tuple[str, str]]:
-    """All that a deny may name: also the place by each of its names."""
-    key, place = _place(request, policy)
-    facets = {*_demands(request), (key, place)}
-    for name, network in policy.networks.items():
-        if place and place == (network.bridge if key == "bridges" else network.interface):
-            facets.add(("networks", name))
-    return facets
-
-
-def _is_for(rule: Rule, caller: Caller) -> bool:
-    mine = {"*", f"#{caller.uid}", *(f"@#{group}" for group in caller.groups)}
-    mine.update(name for name in (caller.name,) if _MEMBER.fullmatch(name))
-    mine.update(f"@{name}" for name in caller.group_names if _MEMBER.fullmatch(name))
-    return not mine.isdisjoint(rule.lists.get("who", ()))
-
-
-def _denied(caller: Caller, request: Request, policy: Policy) -> str:
-    facets = _facets(request, policy)
-    for rule in policy.denies:
-        everything = set(rule.lists) == {"who"} and not rule.unbridged
-        named = any(_covers(rule, key, value, caller) for key, value in facets)
-        if _is_for(rule, caller) and (everything or named):
-            return f"{rule.title} of {policy.path} denies it, and wins over every grant"
-    return ""
-
-
-def _lacks(
-    rule: Rule, caller: Caller, request: Request, policy: Policy, total: int
-) -> Iterator[str]:
-    """What a grant would need beside what it has, as lines of the policy."""
-    for key, value in _demands(request):
-        if not _covers(rule, key, value, caller):
-            pin = " VENDOR:DEVICE" if key == "pci" else ""
-            yield "unbridged = true" if key == "unbridged" else f'{key} = ["{value}{pin}"]'
-    if isinstance(request, Tap | Macvtap):
-        key, place = _place(request, policy)
-        if request.network and not place:
-            yield f'networks.{request.network}.{key.removesuffix("s")} = "..."'
-        if total > rule.most:
-            yield f"most-interfaces = {total}"
-
-
-def _covers(rule: Rule, key: str, value: str, caller: Caller) -> bool:
-    texts = rule.lists.get(key, ())
-    match key:
-        case "unbridged":
-            return rule.unbridged
-        case "interfaces" | "vms":
-            name = re.sub(r"[*?[]", r"[\g<0>]", caller.name)
-            return any(fnmatchcase(value, text.replace("%u", name)) for text in texts)
-        case "macs":
-            return any(_parts_fit(value, text, ":") for text in texts)
-        case "nodes":
-            return any(_parts_fit(value, text, "/") for text in texts)
-        case "pci":
-            return any(value == text.split(" ")[0] for text in texts)
-        case _:
-            return value in texts
-
-
-def _parts_fit(value: str, pattern: str, between: str) -> bool:
+def _matches(value: str, pattern: str, separator: str) -> bool:
     """Each part by itself, so that no `*` reaches over a slash; 52:* is all octets that follow."""
-    parts, patterns = value.split(between), pattern.split(between)
-    if between == ":" and patterns[-1] == "*":
+    if not separator:
+        return fnmatchcase(value, pattern)
+    parts, patterns = value.split(separator), pattern.split(separator)
+    if separator == ":" and patterns[-1] == "*":
         patterns += ["*"] * (len(parts) - len(patterns))
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def base36(number: int) -> str:
+    """A number in digits and lower-case letters."""
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return (base36(number // 36) if number >= 36 else "") + digits[number % 36]
