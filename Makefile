@@ -22,7 +22,7 @@ SUDOERS = $(DESTDIR)$(ETC)/sudoers.d/vmman
 # The root helper is the machine's: by root or for a packager, and never below a home.
 FOR_ALL = case '$(PREFIX)' in /usr|/usr/local|/opt/*) [ -n '$(DESTDIR)' ] || [ "$$(id -u)" -eq 0 ];; \
     *) false;; esac
-SOURCES != find vm_spec vm_run vm_init vm_pull vm_list -name '*.py'
+SOURCES != find vm_spec vm_state vm_run vm_stop vm_console vm_import vm_list vm_pull vm_init -name '*.py'
 # The text of a service, with the places of this installation.
 FITTED = sed 's|/usr/local|$(PREFIX)|g'
 # One line for each command: its name and its module.

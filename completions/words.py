@@ -7,13 +7,13 @@ import re
 import subprocess
 import sys
 
+import vm_console.__main__
 import vm_pull.cli
 import vm_run.cli
-import vm_run.console
-import vm_run.stop
+import vm_stop.__main__
 from vm_init.arguments import ACTS, FLAGS, WITH_VALUE
+from vm_spec.frozen import TYPE_CHECKING, Value
 from vm_spec.machine import Outcome
-from vm_spec.value import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,12 +73,12 @@ class Command(Value):
 def commands() -> tuple[Command, ...]:
     """All of vmman's commands, by name."""
     return (
-        _parsed(vm_run.console.parser()),
+        _parsed(vm_console.__main__.parser()),
         _init(),
         _list(),
         _parsed(vm_pull.cli.parser()),
         _parsed(vm_run.cli.parser()),
-        _parsed(vm_run.stop.parser()),
+        _parsed(vm_stop.__main__.parser()),
     )
 
 

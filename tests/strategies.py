@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from vm_spec import Context
 from vm_spec.devices import KINDS, Graphic, Nic, Nvme, Passthru
+from vm_spec.frozen import Value, is_list, is_table
 from vm_spec.limits import TEXT_LIMITS, WHOLE_LIMITS
 from vm_spec.machine import BASE_ONLY, Bhyve, CloudInit, Machine, Qemu, Tpm
-from vm_spec.value import Value, is_list, is_table
 
 Table = dict[str, Any]
 Raw = st.SearchStrategy[Any]

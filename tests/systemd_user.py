@@ -82,7 +82,7 @@ class UserManager:
         for part in distribution("tomli").files or ():  # a compiled one has a library beside it
             (lib / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(str(part.locate()), lib / part)
-        for name, module in (("vm-run", "vm_run.__main__"), ("vm-stop", "vm_run.stop")):
+        for name, module in (("vm-run", "vm_run.__main__"), ("vm-stop", "vm_stop")):
             text = SCRIPT.format(python=PYTHON, lib=str(lib), module=module)
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)

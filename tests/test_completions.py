@@ -16,7 +16,7 @@ import pytest
 from completions.generate import files
 from completions.words import Command, commands
 from tests.lacking import need
-from vm_run.look import targets
+from vm_run.dry_run import targets
 from vm_spec import Context, loads
 
 CHECKOUT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ import pytest
 
 from tests.typed import HOUSE, blocks, calls, typed, understood
 from vm_init import rules
-from vm_run.look import dry_run
+from vm_run.dry_run import dry_run
 from vm_spec import Context, loads, select
 
 DOCS = HOUSE / "docs"

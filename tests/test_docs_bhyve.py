@@ -9,10 +9,10 @@ import pytest
 
 from tests.typed import HOUSE, blocks, calls, typed, understood
 from vm_init import freebsd, rules
-from vm_run.bhyve import needs as needs_bhyve
 from vm_run.bhyve import vmm
-from vm_run.freebsd import host as host_bsd
-from vm_run.look import dry_run
+from vm_run.dry_run import dry_run
+from vm_run.host import bhyve_requirements as needs_bhyve
+from vm_run.host import freebsd as host_bsd
 from vm_spec import Context, loads
 
 PAGE = HOUSE / "docs" / "bhyve.md"
@@ -60,7 +60,7 @@ def test_the_packages_in_it_are_those_that_are_hinted_at(hint: str) -> None:
 
 
 def test_what_vm_run_is_quoted_with_is_what_it_says() -> None:
-    source = (HOUSE / "vm_run" / "freebsd" / "host.py").read_text()
+    source = (HOUSE / "vm_run" / "host" / "freebsd.py").read_text()
     for words in ("is root's, and bhyve opens it for a firmware", "docs/bhyve.md"):
         assert words in source
     assert "is root's, and bhyve opens it for a firmware" in TEXT

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from vm_console import __main__ as console
+from vm_console import attach
 from vm_init import arguments, ask
 from vm_init.verdict import InitError
 from vm_list import __main__ as lister
 from vm_list.survey import Row
-from vm_run import console, stop
 from vm_run.cli import parser
-from vm_run.consoles import attach
-from vm_run.look import dry_run
-from vm_run.slots import BANDS
-from vm_run.stop_jobs import Answer
+from vm_run.dry_run import dry_run
+from vm_run.pci_slots import BANDS
 from vm_spec import Context, Machine, loads, select
 from vm_spec.devices import KINDS, Device, Graphic, Lookup
+from vm_spec.frozen import Value
 from vm_spec.machine import Bhyve, CloudInit, Outcome, Qemu
-from vm_spec.value import Value
-from vm_spec.words import Cpu
+from vm_spec.types import Cpu
+from vm_stop import __main__ as stop
+from vm_stop.stop_jobs import Answer
 
 MAN = Path(__file__).parent.parent / "man"
 RUN, LIST, TOML = (MAN / page for page in ("vm-run.1", "vm-list.1", "vm.toml.5"))

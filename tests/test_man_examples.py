@@ -21,8 +21,8 @@ MAN = HOUSE / "man"
 COMMANDS = {
     "vm-run": "vm_run",
     "vm-list": "vm_list",
-    "vm-stop": "vm_run.stop",
-    "vm-console": "vm_run.console",
+    "vm-stop": "vm_stop",
+    "vm-console": "vm_console",
 }
 END_S = 120
 
@@ -196,7 +196,7 @@ def test_each_example_does_what_it_says(home: Path, line: str) -> None:
 
 @pytest.mark.parametrize("line", sorted(READ_ONLY))
 def test_what_only_a_person_can_type_is_understood(line: str) -> None:
-    from vm_run.console import parser
+    from vm_console.__main__ import parser
 
     assert parser().parse_args(shlex.split(line)[1:]).name == "my-vm"
 

@@ -25,10 +25,10 @@ from tests.run.home import home as homes
 from tests.run.vm import Vm
 from tests.terminal import PROMPT, Terminal
 from tests.typed import HOUSE, blocks, calls, typed, understood
-from vm_run import doctor
-from vm_run.hostfacts import Facts, Folder, Kvm, Program
+from vm_run.host import report
+from vm_run.host.facts import Facts, Folder, Kvm, Program
+from vm_run.messages import line, sentence
 from vm_run.options import Ending
-from vm_run.say import line, sentence
 from vm_spec import Context, loads, select
 from vm_spec.machine import Outcome
 
@@ -110,7 +110,7 @@ def test_what_the_doctor_is_shown_to_say_it_says() -> None:
         tmp=place,
     )
     lines = shown("vm-run --check").splitlines()
-    said = list(doctor.report(doctor.judge(facts)))
+    said = list(report.report(report.judge(facts)))
     assert lines[:3] == said[:3]
     assert lines[3:] == ["...", said[-1]]
 

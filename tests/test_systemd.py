@@ -12,7 +12,7 @@ import pytest
 from tests.lacking import lacking
 from tests.systemd_user import PYTHON, SYSTEMD, UserManager
 from vm_init.arguments import Arguments, read
-from vm_run.request import ENDED
+from vm_state.stop_request import ENDED
 
 pytestmark = [pytest.mark.root, pytest.mark.real]
 

@@ -9,11 +9,11 @@ import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import vm_console.__main__
 import vm_list.__main__
 import vm_pull.cli
 import vm_run.cli
-import vm_run.console
-import vm_run.stop
+import vm_stop.__main__
 from vm_init import arguments
 from vm_init.verdict import InitError
 from vm_spec.fault import VmError
@@ -89,8 +89,8 @@ PARSERS: Mapping[str, Callable[[list[str]], object]] = {
     "vm-run": vm_run.cli.parse,
     "vm-pull": vm_pull.cli.parse,
     "vm-list": vm_list.__main__._what,  # pyright: ignore[reportPrivateUsage]
-    "vm-stop": lambda words: vm_run.stop.parser().parse_args(words),
-    "vm-console": lambda words: vm_run.console.parser().parse_args(words),
+    "vm-stop": lambda words: vm_stop.__main__.parser().parse_args(words),
+    "vm-console": lambda words: vm_console.__main__.parser().parse_args(words),
     "vm-init": arguments.read,
     "new.sh": _new,
     "make": _targets,

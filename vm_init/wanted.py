@@ -14,13 +14,13 @@ from vm_init.arguments import vm_name
 from vm_init.request import Macvtap, Node, Pci, Request, RequestError, Tap, Vm, parse, render
 from vm_init.start import IS_LINUX
 from vm_init.verdict import Caller, InitError, Refused
-from vm_run.host import pci_address
 from vm_spec import library
 from vm_spec.devices import Emulation, Passthru, VirtioInput
 from vm_spec.fault import Fault, VmError
 from vm_spec.machine import Description, Machine
 from vm_spec.network import Nic
 from vm_spec.targets import select
+from vm_state import pci
 
 USAGE, WRONG, NO_PCI, REFUSED = 64, 65, 69, 77
 
@@ -39,7 +39,7 @@ def read(vm: str) -> tuple[Request, ...]:
         raise InitError(f"VMCONF_DIR must be an absolute path, and is {folder!a}", USAGE)
     try:
         description = library.load(library.find(vm_name(vm)))
-        requests = wanted(description, pci_address, os.path.realpath)
+        requests = wanted(description, pci.find, os.path.realpath)
         if not IS_LINUX and description.machine.hypervisor != "qemu":
             requests += (Vm(str(description.name)),)
         return parse(render(requests))

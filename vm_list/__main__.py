@@ -6,9 +6,9 @@ import gc
 import os
 import sys
 
-from vm_run.guard import guarded
 from vm_spec.fault import Fault, VmError, printable
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state.cli import guarded
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -153,7 +153,7 @@ def _write(text: str) -> int:
 
 
 def _help() -> str:
-    from vm_run.parser import Parser
+    from vm_state.parser import Parser
 
     made = Parser(
         "vm-list",
@@ -169,7 +169,7 @@ def _help() -> str:
 
 
 def _version() -> str:
-    from vm_run.parser import told_version
+    from vm_state.parser import told_version
 
     return told_version("vm-list")
 

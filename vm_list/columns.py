@@ -6,8 +6,8 @@ import time
 
 from vm_list.look import PLAIN, Look, coloured, cut, span, width
 from vm_spec.fault import printable
-from vm_spec.value import TYPE_CHECKING, items
-from vm_spec.words import Size
+from vm_spec.frozen import TYPE_CHECKING, items
+from vm_spec.types import Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

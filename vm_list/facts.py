@@ -6,7 +6,7 @@ import json
 import os
 
 from vm_spec.fault import VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,9 +19,9 @@ _A_PROCESS = 500  # descriptions that are worth a process: it costs as much as f
 
 def of(file: str) -> Facts:
     """Fields of a Row, of types that JSON has: those of a VM that does not run, or its fault."""
-    from vm_run.outline import outline  # here, for where all is kept nothing is decoded
     from vm_spec.library import load
     from vm_spec.targets import select
+    from vm_state.summary import outline  # here, for where all is kept nothing is decoded
 
     try:
         description = load(file)

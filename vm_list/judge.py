@@ -7,7 +7,7 @@ import time
 
 from vm_list.traces import number, tables, text
 from vm_spec.fault import VmError
-from vm_spec.value import TYPE_CHECKING, is_table, replace
+from vm_spec.frozen import TYPE_CHECKING, is_table, replace
 
 if TYPE_CHECKING:
     from vm_list.facts import Facts

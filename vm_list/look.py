@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from typing import TextIO

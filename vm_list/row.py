@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm_spec.value import Value
+from vm_spec.frozen import Value
 
 __all__ = ["Row", "Table"]
 

@@ -17,8 +17,8 @@ import sys
 import time
 
 from vm_list import facts
+from vm_spec.frozen import TYPE_CHECKING, is_list, is_table
 from vm_spec.names import confdir
-from vm_spec.value import TYPE_CHECKING, is_list, is_table
 
 if TYPE_CHECKING:
     from vm_list.facts import Facts

@@ -9,8 +9,8 @@ from vm_list.judge import is_same, judge
 from vm_list.row import Row
 from vm_list.traces import Trace, text
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.names import names
-from vm_spec.value import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection

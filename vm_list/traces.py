@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 
-from vm_run import state
-from vm_run.process import started_at, uptime
-from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table, replace
+from vm_spec.frozen import TYPE_CHECKING, Value, is_list, is_table, replace
+from vm_state import statedir
+from vm_state.process import started_at, uptime
 
 if TYPE_CHECKING:
     from vm_list.row import Table
-    from vm_run.state import Record
+    from vm_state.statedir import Record
 
 __all__ = ["Trace", "number", "of", "tables", "text", "traces"]
 
@@ -77,21 +77,21 @@ def tables(record: Record, key: str) -> tuple[Table, ...] | None:
 
 def traces() -> dict[str, Trace]:
     """What the state folders of this user on this host hold, by the name of the folder."""
-    return {handle: _of_folder(handle) for handle in state.names()}
+    return {handle: _of_folder(handle) for handle in statedir.names()}
 
 
 def _of_folder(handle: str) -> Trace:
-    folder = state.folder(handle)
+    folder = statedir.folder(handle)
     lock = f"{folder}/lock"
-    record = state.read(folder)
-    lives = state.lives(record)
-    supervised = state.is_locked(lock)
+    record = statedir.read(folder)
+    lives = statedir.lives(record)
+    supervised = statedir.is_locked(lock)
     if record and not supervised:  # perhaps it ended while we looked
-        record = state.read(folder)
-        lives = state.lives(record)
+        record = statedir.read(folder)
+        lives = statedir.lives(record)
     return Trace(
         handle=handle, record=record, lives=lives, uptime=_uptime(record) if lives else None,
-        supervised=supervised, supervisor=number(state.holder(lock), "pid") if supervised else 0,
+        supervised=supervised, supervisor=number(statedir.holder(lock), "pid") if supervised else 0,
         holder={}, here=os.uname().nodename,
     )  # fmt: skip
 
@@ -109,13 +109,13 @@ def of(file: str, trace: Trace | None) -> Trace:
         trace: its state folder's; None without one.
     """
     trace = trace or Trace(record={}, holder={}, here=os.uname().nodename)
-    lock = state.lock_path(file)
+    lock = statedir.lock_path(file)
     try:
         taken = int(os.lstat(lock).st_mtime)
     except OSError:
         return trace
     holder, locked = _lock(lock)
-    foreign = state.is_elsewhere(holder)
+    foreign = statedir.is_elsewhere(holder)
     lives = locked and not foreign and _lives(holder, lock)
     return replace(
         trace, holder=holder, locked=locked, holder_lives=lives, foreign=foreign, taken=taken
@@ -125,14 +125,14 @@ def of(file: str, trace: Trace | None) -> Trace:
 def _lock(path: str) -> tuple[Record, bool]:
     """What stands in a lock, and whether it is held, both of one moment."""
     while True:
-        holder, locked = state.holder(path), state.is_locked(path)
-        if state.holder(path) == holder:
+        holder, locked = statedir.holder(path), statedir.is_locked(path)
+        if statedir.holder(path) == holder:
             return holder, locked
 
 
 def _lives(holder: Record, lock: str) -> bool:
     """Whether who took a lock still has it; of another user's process only that it runs."""
-    from vm_run.holder import holds
+    from vm_state.lock_owner import holds
 
     pid = number(holder, "pid")
     if not started_at(pid):

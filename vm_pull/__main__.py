@@ -7,10 +7,10 @@ import sys
 
 from vm_pull.cli import parse
 from vm_pull.progress import progress
-from vm_run.guard import guarded
-from vm_run.parser import told_version
 from vm_spec.fault import printable
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state.cli import guarded
+from vm_state.parser import told_version
 
 if TYPE_CHECKING:
     from typing import NoReturn

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from vm_run.parser import Parser
-from vm_spec.value import TYPE_CHECKING
-from vm_spec.words import Size
+from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.types import Size
+from vm_state.parser import Parser
 
 if TYPE_CHECKING:
     pass

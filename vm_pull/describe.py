@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from vm_pull.hardware.hardware import plain
 from vm_pull.net.urls import shown
+from vm_spec.frozen import TYPE_CHECKING, Value, replace
 from vm_spec.storage import format_of
-from vm_spec.value import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from vm_pull.catalogs.source import BoxFolder, File, Registry, Source, Url
 from vm_pull.net import magic, urls
 from vm_pull.net.local import LocalDownload
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value, assert_never
+from vm_spec.frozen import TYPE_CHECKING, Value, assert_never
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

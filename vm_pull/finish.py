@@ -10,7 +10,7 @@ from vm_pull.images import convert
 from vm_pull.images.image import Image
 from vm_pull.images.vmdk_files import PART, joined
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

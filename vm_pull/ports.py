@@ -8,12 +8,12 @@ import re
 import socket
 
 from vm_pull.hardware.hardware import plain
-from vm_run.locks import take
 from vm_spec.devices import Nic
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.library import load, names, read
 from vm_spec.targets import select
-from vm_spec.value import TYPE_CHECKING
+from vm_state.lock import take
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from vm_spec.fault import printable
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

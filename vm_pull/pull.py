@@ -18,7 +18,7 @@ from vm_pull.net.web import Web
 from vm_pull.receive import received
 from vm_pull.room import Room
 from vm_pull.target import target
-from vm_spec.value import TYPE_CHECKING, Value, replace
+from vm_spec.frozen import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

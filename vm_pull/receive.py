@@ -10,7 +10,7 @@ from vm_pull.net.urls import shown
 from vm_pull.progress import counted
 from vm_pull.unpack import unpack
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vm_pull.find import Found

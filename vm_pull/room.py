@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from vm_run.locks import is_at, take
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state.lock import is_at, take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,11 +6,11 @@ import os
 
 from vm_pull.catalogs.source import default_name
 from vm_pull.room import EXISTS
-from vm_run.state import is_locked, lock_path
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING, Value
 from vm_spec.names import SYNTAXES, confdir
-from vm_spec.value import TYPE_CHECKING, Value
-from vm_spec.words import VmName
+from vm_spec.types import VmName
+from vm_state.statedir import is_locked, lock_path
 
 if TYPE_CHECKING:
     from vm_pull.catalogs.source import Source

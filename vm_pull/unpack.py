@@ -17,7 +17,7 @@ from vm_pull.images.crew import Crew
 from vm_pull.images.grains import StreamDecoder
 from vm_pull.images.image import FIRST, Image, judge, sniff
 from vm_spec.fault import VmError
-from vm_spec.value import TYPE_CHECKING, Value, replace
+from vm_spec.frozen import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -4,17 +4,17 @@
 run. Names are loaded when they are first used: `import vm_run` alone loads nothing.
 """
 
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vm_run import bhyve, qemu
     from vm_run.options import Ending, Options
+    from vm_run.pci_slots import place
     from vm_run.session import run
-    from vm_run.slots import place
 
 __all__ = ["Ending", "Options", "bhyve", "place", "qemu", "run"]
 
-_HOME = {"Ending": "options", "Options": "options", "run": "session", "place": "slots"}
+_HOME = {"Ending": "options", "Options": "options", "run": "session", "place": "pci_slots"}
 
 
 def __getattr__(name: str) -> object:

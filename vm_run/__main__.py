@@ -6,10 +6,10 @@ import gc
 import os
 import sys
 
-from vm_run.guard import guarded
-from vm_run.say import line, say, sentence
+from vm_run.messages import line, say, sentence
 from vm_spec.fault import Fault, VmError, printable, report
-from vm_spec.value import TYPE_CHECKING, replace
+from vm_spec.frozen import TYPE_CHECKING, replace
+from vm_state.cli import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ def _detach(call: Call) -> int:
 
 
 def _screenshot(name: str, file: str) -> int:
-    from vm_run.screens.screenshot import save, take
+    from vm_console.screenshot import save, take
 
     if file != "-":
         save(take(name), file)
@@ -84,11 +84,11 @@ def _screenshot(name: str, file: str) -> int:
 
 def _doctor() -> int:
     """Shows what this host has and lacks."""
-    from vm_run import doctor, examination
+    from vm_run.host import probe, report
 
-    findings = doctor.judge(examination.look())
-    print(*doctor.report(findings), sep="\n")
-    return doctor.status(findings)
+    findings = report.judge(probe.look())
+    print(*report.report(findings), sep="\n")
+    return report.status(findings)
 
 
 def _run_called(call: Call, on_event: OnEvent) -> int:
@@ -140,28 +140,28 @@ def _described(call: Call) -> Description:
 def _shown(call: Call) -> str | None:
     """What is shown instead of running something; None to run."""
     if call.imports:
-        from vm_run.imports.asked import imported
+        from vm_import.asked import imported
 
         return imported(call.name, call.extra)
     if not any((call.schema, call.targets, call.debug, call.explain, call.dry_run, call.check)):
         return None
-    from vm_run import look
+    from vm_run import dry_run
 
-    return look.schema() if call.schema else _looked(call, _described(call))
+    return dry_run.schema() if call.schema else _looked(call, _described(call))
 
 
 def _looked(call: Call, description: Description) -> str:
-    from vm_run import look
+    from vm_run import dry_run
 
     if call.targets:
-        return look.targets(description)
+        return dry_run.targets(description)
     if call.debug:
-        return look.debug(description)
+        return dry_run.debug(description)
     if call.explain:
-        return look.explain(description, call.target)
+        return dry_run.explain(description, call.target)
     if call.dry_run:
-        return look.dry_run(description, call.target, call.extra, call.format or "shell")
-    look.check(description, call.target, call.name or description.name)
+        return dry_run.dry_run(description, call.target, call.extra, call.format or "shell")
+    dry_run.check(description, call.target, call.name or description.name)
     return f"{description.name}: this host has everything that target {call.target} needs"
 
 
@@ -170,7 +170,7 @@ def _run(description: Description, options: Options, on_event: OnEvent) -> int:
 
     address = os.environ.pop("NOTIFY_SOCKET", "")  # ours: no hypervisor or script inherits it
     if address:
-        from vm_run.notify import Manager
+        from vm_run.sd_notify import Manager
 
         on_event = _both(on_event, Manager(address).hear)
         # A service's standard input is no terminal: its console is one to connect to.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

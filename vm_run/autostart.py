@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vm_spec.fault import VmError
+from vm_spec.frozen import TYPE_CHECKING, Value
 from vm_spec.library import load, names, read
-from vm_spec.value import TYPE_CHECKING, Value
-from vm_spec.words import VmName
+from vm_spec.types import VmName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

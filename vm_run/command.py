@@ -6,9 +6,9 @@ import os
 import shlex
 import subprocess
 
-from vm_run.process import signal_name
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state.process import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

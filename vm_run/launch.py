@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 
-from vm_run import locks
 from vm_run.program import hypervisor
 from vm_run.starting import Descriptors
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state import lock
 
 if TYPE_CHECKING:
     from vm_run.options import Options
+    from vm_run.pci_slots import Placed
     from vm_run.room import Room
-    from vm_run.slots import Placed
     from vm_run.starting import Started
     from vm_spec.machine import Machine
 
@@ -64,7 +64,7 @@ def _seed(machine: Machine, room: Room) -> str:
     """The disk that cloud-init reads is made anew; what to say of it."""
     if machine.cloud_init is None:
         return ""
-    from vm_run.seed import make
+    from vm_run.cloud_init import make
 
     return make(machine, room.folder)
 
@@ -73,9 +73,9 @@ def _tpm(machine: Machine, room: Room, descriptors: Descriptors) -> None:
     """The program that is the guest's TPM is started; it ends when the hypervisor does."""
     if machine.tpm is None or machine.tpm.type != "swtpm":
         return
-    from vm_run import tpm
+    from vm_run import swtpm
 
-    tpm.start(machine, room.folder, descriptors)
+    swtpm.start(machine, room.folder, descriptors)
 
 
 def _streams(machine: Machine, room: Room, options: Options, descriptors: Descriptors) -> None:
@@ -91,7 +91,7 @@ def _streams(machine: Machine, room: Room, options: Options, descriptors: Descri
         descriptors.give(1, 1)
     log = f"{room.folder}/hypervisor.log"
     descriptors.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 2)
-    if room.lock and locks.INHERITED:  # where it is ours alone, closing the copy would end it
+    if room.lock and lock.INHERITED:  # where it is ours alone, closing the copy would end it
         descriptors.give(room.lock.fd, _LOCK_FD)
 
 

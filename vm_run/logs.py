@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from vm_run.growth import Growth
+from vm_state.file_watch import Growth
 
 __all__ = ["KEPT", "LOGS", "MOST", "Logs"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vm_run.reboot import Policy
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from vm_spec.machine import Outcome

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from vm_run import host
-from vm_run.which import which
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state import platform
+from vm_state.platform import which
 
 if TYPE_CHECKING:
     from vm_spec.machine import Machine
@@ -17,7 +17,7 @@ __all__ = ["hypervisor", "program"]
 
 def hypervisor(machine: Machine) -> str:
     """Which hypervisor runs a machine: what it says, else bhyve on FreeBSD and QEMU elsewhere."""
-    return machine.hypervisor or ("bhyve" if host.is_bsd() else "qemu")
+    return machine.hypervisor or ("bhyve" if platform.is_bsd() else "qemu")
 
 
 def program(machine: Machine) -> str:

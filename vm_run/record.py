@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 
-from vm_run.outline import outline
-from vm_run.process import started_at
 from vm_run.wiring import null_modem
 from vm_spec.devices import VirtioConsole
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state.process import started_at
+from vm_state.summary import outline
 
 if TYPE_CHECKING:
-    from vm_run.process import Process
-    from vm_run.state import Record
     from vm_spec.machine import Com, Machine
+    from vm_state.process import Process
+    from vm_state.statedir import Record
 
 __all__ = ["consoles", "facts"]
 

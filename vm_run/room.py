@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 import time
 
-from vm_run import locks, state
-from vm_run.process import Process
-from vm_run.request import ENDED
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state import lock, statedir
+from vm_state.process import Process
+from vm_state.stop_request import ENDED
 
 if TYPE_CHECKING:
     from typing import Self
 
     from vm_run.options import Options
-    from vm_run.state import Lock, Record
     from vm_spec.machine import Description
+    from vm_state.statedir import Lock, Record
 
 __all__ = ["CANNOT_WRITE", "Room"]
 
 CANNOT_WRITE = 74
 _BHYVE = "bhyve.json"  # what traces.py writes; not imported, for QEMU has none
-_TPM = "swtpm.lock"  # vm_run.tpm.LINK
+_TPM = "swtpm.lock"  # vm_run.swtpm.LINK
 _KEPT = ("hypervisor.log", "console.log", "com2.log", "com3.log", "com4.log", ENDED, "lock")
 
 
@@ -43,7 +43,7 @@ class Room:
     def __init__(self, name: str, file: str) -> None:
         self.name = name
         self.file = file
-        self.folder = state.make_folder(name)
+        self.folder = statedir.make_folder(name)
         self.record: Record = {}
         self.lock: Lock | None = None
         self.own: Lock | None = None
@@ -59,7 +59,7 @@ class Room:
         """
         room = cls(options.handle or description.name, description.file)
         try:
-            room.own = state.Lock.take(f"{room.folder}/lock", room.name)
+            room.own = statedir.Lock.take(f"{room.folder}/lock", room.name)
         except OSError as error:
             problem = f"{room.folder}/lock: {error.strerror}"
             raise VmError(Fault(problem=problem), status=69) from None
@@ -72,13 +72,13 @@ class Room:
 
     def _settle(self, options: Options) -> None:
         """Takes over, ends or sweeps away what an earlier supervisor left."""
-        record = state.read(self.folder)
-        living = state.lives(record)
+        record = statedir.read(self.folder)
+        living = statedir.lives(record)
         if options.recover and not living:
             raise VmError(self._nothing_left(), status=69)
         if options.recover:
             self.record = record
-            if not locks.INHERITED:
+            if not lock.INHERITED:
                 self.claim()
             return
         if living and options.force:
@@ -88,7 +88,7 @@ class Room:
             hint = (
                 f"take it over: vm-run --recover {self.name}; or end it: vm-run --force {self.name}"
             )
-            raise VmError(Fault(problem=problem, hint=hint), status=state.BUSY)
+            raise VmError(Fault(problem=problem, hint=hint), status=statedir.BUSY)
         self.claim(force=options.force)
         self.clear(again=True)
         self.sweep(_KEPT[-1:])
@@ -115,7 +115,7 @@ class Room:
             process = Process(int(record["pid"]), is_child=False)
         except ProcessLookupError:
             raise VmError(self._nothing_left(), status=69) from None
-        if not state.lives(record):  # asked again: the number may be another's since
+        if not statedir.lives(record):  # asked again: the number may be another's since
             process.close()
             raise VmError(self._nothing_left(), status=69)
         return process
@@ -133,17 +133,17 @@ class Room:
         if self.lock or self.file in ("", "-"):
             return
         try:
-            self.lock = state.Lock.take(state.lock_path(self.file), self.name, force=force)
+            self.lock = statedir.Lock.take(statedir.lock_path(self.file), self.name, force=force)
         except OSError as error:  # this host's own lock must do
-            path = state.lock_path(self.file)
+            path = statedir.lock_path(self.file)
             self.unlocked = f"{path}: {error.strerror}; other hosts do not see that this VM runs"
 
     def clear(self, *, again: bool = False) -> None:
         """Ends swtpm, and removes what bhyve has left outside; `again`: but for what it can use."""
         if os.path.lexists(f"{self.folder}/{_TPM}"):
-            from vm_run import tpm
+            from vm_run import swtpm
 
-            tpm.end(self.folder)
+            swtpm.end(self.folder)
         if os.path.exists(f"{self.folder}/{_BHYVE}"):
             from vm_run.bhyve import traces
 
@@ -175,14 +175,14 @@ class Room:
             "name": self.name,
             "file": os.path.abspath(self.file) if self.file not in ("", "-") else "",
             "host": os.uname().nodename,
-            "boot_id": state.boot_id(),
+            "boot_id": statedir.boot_id(),
             "supervisor": os.getpid(),
             "since": time.time(),
         }
         kept = {key: self.record[key] for key in ("outline",) if key in self.record}
         try:
-            state.write(self.folder, common | record | kept)  # a guest is as it was started
-            state.replace_file(f"{self.folder}/pid", f"{record['pid']}\n")
+            statedir.write(self.folder, common | record | kept)  # a guest is as it was started
+            statedir.replace_file(f"{self.folder}/pid", f"{record['pid']}\n")
         except OSError as error:
             problem = f"{self.folder}: cannot be written to: {error.strerror}"
             raise VmError(Fault(problem=problem), status=CANNOT_WRITE) from None
@@ -191,7 +191,9 @@ class Room:
         """Keeps for vm-list, until the next start, that the guest has been asked to end."""
         if event == "stopping":
             try:
-                state.write(self.folder, state.read(self.folder) | {"stopping_since": time.time()})
+                statedir.write(
+                    self.folder, statedir.read(self.folder) | {"stopping_since": time.time()}
+                )
             except OSError:  # a full disk must not keep it from ending
                 pass
 

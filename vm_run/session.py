@@ -6,31 +6,31 @@ import os
 import signal
 import time
 
+from vm_run.host.check import require
 from vm_run.launch import launch
+from vm_run.messages import forwards, sentence
 from vm_run.options import Ending, Options
-from vm_run.prepare import require
+from vm_run.pci_slots import place
 from vm_run.program import hypervisor
-from vm_run.request import SIGNAL, take, write_ended
 from vm_run.room import Room
-from vm_run.say import forwards, sentence
-from vm_run.slots import place
-from vm_run.terminal import Saved
 from vm_spec.devices import VirtioConsole
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.targets import select
-from vm_spec.value import TYPE_CHECKING
+from vm_state.stop_request import SIGNAL, take, write_ended
+from vm_state.terminal import Saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from subprocess import Popen
     from typing import Any
 
-    from vm_run.control import Qmp
     from vm_run.logs import Logs
-    from vm_run.process import Process
     from vm_run.reboot import Boot
-    from vm_run.supervise import Guest, Signals, Verdict
+    from vm_run.supervisor import Guest, Signals, Verdict
     from vm_spec.machine import Description, Machine
+    from vm_state.process import Process
+    from vm_state.qmp import Qmp
 
     OnEvent = Callable[[dict[str, Any]], None]
 
@@ -79,7 +79,7 @@ def run(
 
 
 def _monitor(fd: int | None) -> Qmp | None:
-    from vm_run.control import Qmp
+    from vm_state.qmp import Qmp
 
     return None if fd is None else Qmp.over(fd)
 
@@ -148,7 +148,7 @@ class Session:
             for text in filter(None, (started.note, *forwards(machine))):
                 self.tell("note", text=text)
 
-        from vm_run.process import Process
+        from vm_state.process import Process
 
         process = Process(started.pid, is_child=True)
         try:
@@ -163,7 +163,7 @@ class Session:
 
     def _recovered(self, machine: Machine) -> Guest:
         """The guest whose supervisor is gone."""
-        from vm_run.control import Qmp
+        from vm_state.qmp import Qmp
 
         record = self.room.record
         process = self.room.left_running(record)
@@ -178,7 +178,7 @@ class Session:
 
     def _guest(self, machine: Machine, process: Process, qmp: Qmp | None) -> Guest:
         from vm_run.logs import Logs
-        from vm_run.supervise import Guest, Signals
+        from vm_run.supervisor import Guest, Signals
 
         if self.signals is None:
             self.signals = Signals()
@@ -190,7 +190,7 @@ class Session:
 
     def _record(self, machine: Machine, process: Process, argv: list[str]) -> None:
         from vm_run.record import consoles, facts
-        from vm_run.state import replace_file
+        from vm_state.statedir import replace_file
 
         zero, kind = time.time() - time.monotonic(), hypervisor(machine)
         starts = [at + zero for at in self.starts[-(machine.reboot_limit + 1) :]]
@@ -223,7 +223,7 @@ class Session:
             self.tell("note", text=f"post_start_script: {error}")
 
     def _watched(self, guest: Guest) -> Verdict:
-        from vm_run.supervise import supervise
+        from vm_run.supervisor import supervise
 
         assert self.signals  # noqa: S101  for the type checker: every guest comes with them
         verdict = supervise(guest, self.signals, self.logs)

@@ -6,9 +6,9 @@ import _socket  # `import socket` costs 2 ms, for names that nobody here uses
 import fcntl
 import os
 
-from vm_run.process import spawn
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state.process import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

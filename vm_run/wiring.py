@@ -6,7 +6,7 @@ The command line is a pure function of a placed machine and of this value. A dry
 
 from __future__ import annotations
 
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

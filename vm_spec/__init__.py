@@ -4,7 +4,7 @@
 when they are first used: `import vm_spec` alone loads nothing.
 """
 
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vm_spec.decode import loads

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vm_spec.device import Properties
-from vm_spec.value import Value
-from vm_spec.words import FilePath, VmName, Word
+from vm_spec.frozen import Value
+from vm_spec.types import FilePath, VmName, Word
 
 __all__ = [
     "Accelerator",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from vm_spec.devices import Device, Disk, Nic, Nvme, Passthru
 from vm_spec.fault import Fault
+from vm_spec.frozen import TYPE_CHECKING, replace
 from vm_spec.targets import select
-from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

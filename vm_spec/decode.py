@@ -5,11 +5,11 @@ from __future__ import annotations
 from vm_spec import emulations, vmman
 from vm_spec.check import check
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING, Value, is_list, is_table, replace
 from vm_spec.machine import BASE_ONLY, TABLES, Description, Machine, Target, Tpm
 from vm_spec.reader import Reader
 from vm_spec.syntax import Context, parsed
-from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table, replace
-from vm_spec.words import FilePath, Label
+from vm_spec.types import FilePath, Label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vm_spec.value import TYPE_CHECKING, Value
-from vm_spec.words import Word
+from vm_spec.frozen import TYPE_CHECKING, Value
+from vm_spec.types import Word
 
 if TYPE_CHECKING:
-    from vm_spec.words import Label, PciSlot
+    from vm_spec.types import Label, PciSlot
 
 Scalar = str | int | float | bool
 Properties = tuple[tuple[str, Scalar], ...]

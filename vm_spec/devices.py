@@ -7,6 +7,7 @@ not name go into a device's `qemu` table, bhyve_config(5) keys into its `bhyve` 
 from __future__ import annotations
 
 from vm_spec.device import Band, Device, Properties, Scalar
+from vm_spec.frozen import TYPE_CHECKING, Value
 from vm_spec.network import E1000, Nic, NicType, OtherNic, PortName, QemuWord, VirtioNet
 from vm_spec.storage import (
     AhciCd,
@@ -22,11 +23,10 @@ from vm_spec.storage import (
     VirtioScsi,
     format_of,
 )
-from vm_spec.value import TYPE_CHECKING, Value
-from vm_spec.words import Word
+from vm_spec.types import Word
 
 if TYPE_CHECKING:
-    from vm_spec.words import FilePath, Label, PciId
+    from vm_spec.types import FilePath, Label, PciId
 
 __all__ = [
     "AhciCd",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vm_spec.devices import KINDS, Graphic, Nic, PortName
+from vm_spec.frozen import TYPE_CHECKING, is_list, is_table, replace
 from vm_spec.limits import MOST_EMULATIONS
 from vm_spec.reader import nearest
-from vm_spec.value import TYPE_CHECKING, is_list, is_table, replace
-from vm_spec.words import Label, Mac
+from vm_spec.types import Label, Mac
 
 if TYPE_CHECKING:
     from vm_spec.devices import Emulation

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 from vm_spec.devices import ConsolePort, Device
+from vm_spec.frozen import TYPE_CHECKING, Value, items
 from vm_spec.machine import TABLES, Machine
-from vm_spec.value import TYPE_CHECKING, Value, items
-from vm_spec.words import Cpu, FilePath
+from vm_spec.types import Cpu, FilePath
 
 if TYPE_CHECKING:
     from vm_spec.devices import Emulation, Properties

@@ -7,11 +7,11 @@ import stat
 
 from vm_spec.decode import loads
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING, replace
 from vm_spec.limits import MOST_BYTES
 from vm_spec.names import SYNTAXES, confdir, names
 from vm_spec.syntax import Context
-from vm_spec.value import TYPE_CHECKING, replace
-from vm_spec.words import VmName
+from vm_spec.types import VmName
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,11 +22,11 @@ from vm_spec.board import (
     Uuid,
 )
 from vm_spec.devices import Emulation, Graphic
-from vm_spec.value import TYPE_CHECKING, Value
-from vm_spec.words import Cpu, FilePath, Label, Size, VmName
+from vm_spec.frozen import TYPE_CHECKING, Value
+from vm_spec.types import Cpu, FilePath, Label, Size, VmName
 
 if TYPE_CHECKING:
-    from vm_spec.words import PciSlot
+    from vm_spec.types import PciSlot
 
 __all__ = [
     "Accelerator",

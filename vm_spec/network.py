@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from vm_spec.device import Band, Device
-from vm_spec.value import TYPE_CHECKING
-from vm_spec.words import Word
+from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.types import Word
 
 if TYPE_CHECKING:
-    from vm_spec.words import Forward, IfName, Label, Mac
+    from vm_spec.types import Forward, IfName, Label, Mac
 
 
 class NicType(Word):

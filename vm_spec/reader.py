@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from vm_spec import devices, machine, words
+from vm_spec import devices, machine, types
 from vm_spec.fault import Fault
+from vm_spec.frozen import TYPE_CHECKING, Value, is_list, is_table
 from vm_spec.limits import TEXT_LIMITS, WHOLE_LIMITS
-from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,14 +21,14 @@ __all__ = ["Raw", "Reader", "nearest"]
 
 Raw = dict[str, object]
 
-WORDS: dict[str, type[words.Word]] = {
+WORDS: dict[str, type[types.Word]] = {
     cls.__name__: cls
-    for module in (words, devices, machine)
+    for module in (types, devices, machine)
     for cls in vars(module).values()
-    if isinstance(cls, type) and issubclass(cls, words.Word)
+    if isinstance(cls, type) and issubclass(cls, types.Word)
 }
 RECORDS: dict[str, type[Value]] = {
-    "Cpu": words.Cpu,
+    "Cpu": types.Cpu,
     "Lookup": devices.Lookup,
     "Qemu": machine.Qemu,
     "Bhyve": machine.Bhyve,
@@ -118,18 +118,18 @@ class Reader:
         hint = f"did you mean %({close})?" if close else "variables are set in [vars]"
         self.note(path, f"uses an unknown variable: %({name})", hint)
 
-    def path(self, raw: object) -> words.FilePath:
+    def path(self, raw: object) -> types.FilePath:
         """A path of the host; a relative one starts at the description's folder.
 
         Raises:
             ValueError: it is no text, empty, or has a NUL in it.
         """
-        text = words.FilePath(raw)
+        text = types.FilePath(raw)
         if text.startswith("~/") and self.home:
-            return words.FilePath(self.home + text[1:])
+            return types.FilePath(self.home + text[1:])
         if text.startswith("/"):
             return text
-        return words.FilePath(f"{self.folder or '.'}/{text.removeprefix('./')}")
+        return types.FilePath(f"{self.folder or '.'}/{text.removeprefix('./')}")
 
     def _typed(self, kind: str, raw: object, path: Path) -> object:
         if kind in RECORDS:
@@ -160,7 +160,7 @@ class Reader:
             msg = "must be a list of 1 to 16 socket paths, or a table of name = path"
             raise ValueError(msg)
         return tuple(
-            devices.ConsolePort(name=words.Label(name), path=self.path(item))
+            devices.ConsolePort(name=types.Label(name), path=self.path(item))
             for name, item in raw.items()
         )
 
@@ -265,10 +265,10 @@ def _arguments(raw: object) -> tuple[str, ...]:
 
 ALONE: dict[str, Callable[[object], object]] = {
     **WORDS,
-    "Size": words.Size.parse,
-    "PciSlot": words.PciSlot.parse,
-    "PciId": words.PciId.parse,
-    "Forward": words.Forward.parse,
+    "Size": types.Size.parse,
+    "PciSlot": types.PciSlot.parse,
+    "PciId": types.PciId.parse,
+    "Forward": types.Forward.parse,
     "str": _text,
     "bool": _flag,
     "int": _whole,

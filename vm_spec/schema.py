@@ -7,14 +7,14 @@ import re
 from vm_spec.devices import KINDS, Band, Device, Graphic
 from vm_spec.emulations import SHORTCUTS
 from vm_spec.encode import plain
+from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.limits import MOST_EMULATIONS, TEXT_LIMITS, WHOLE_LIMITS
 from vm_spec.machine import BASE_ONLY, Machine, Outcome
 from vm_spec.reader import RECORDS, WORDS
-from vm_spec.value import TYPE_CHECKING
-from vm_spec.words import Label, Mac, Word
+from vm_spec.types import Label, Mac, Word
 
 if TYPE_CHECKING:
-    from vm_spec.value import Value
+    from vm_spec.frozen import Value
 
 __all__ = ["schema"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tomli
 
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING, Value, is_list, is_table
 from vm_spec.limits import MOST_BYTES
-from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table
 
 if TYPE_CHECKING:
     from vm_spec.reader import Raw

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING, replace
 from vm_spec.reader import nearest
-from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from vm_spec.devices import Emulation

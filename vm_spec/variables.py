@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vm_spec.value import TYPE_CHECKING, is_list, is_table
+from vm_spec.frozen import TYPE_CHECKING, is_list, is_table
 
 if TYPE_CHECKING:
     from vm_spec.fault import Path

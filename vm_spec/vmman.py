@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vm_spec.fault import printable
-from vm_spec.value import TYPE_CHECKING, is_table
+from vm_spec.frozen import TYPE_CHECKING, is_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 from vm_list import columns, look
 from vm_list.look import Look
 from vm_list.survey import Row
-from vm_spec.value import replace
+from vm_spec.frozen import replace
 
 WEB = Row(
     name="web", file="/vm/web.toml", state="running", target="default", targets=("install",),

@@ -18,13 +18,14 @@ from vm_list.detail import detail
 from vm_list.judge import judge
 from vm_list.survey import Row, survey
 from vm_list.traces import Trace
-from vm_run import locks, state
-from vm_run.outline import outline
-from vm_run.process import started_at
 from vm_run.room import Room
 from vm_spec import loads
 from vm_spec.fault import VmError
 from vm_spec.targets import select as machine_of
+from vm_state import lock as locking
+from vm_state import statedir
+from vm_state.process import started_at
+from vm_state.summary import outline
 
 HERE = os.uname().nodename
 GOOD = 'mem = "256M"\n'
@@ -58,16 +59,16 @@ def describe(vms: Path, name: str, text: str = GOOD) -> Path:
 
 def record(name: str, file: Path, pid: object, **changes: object) -> str:
     """A state folder with a record; returns the folder."""
-    folder = state.make_folder(name)
+    folder = statedir.make_folder(name)
     common = {
         "pid": pid,
         "started_at": started_at(pid) if isinstance(pid, int) else 1,
-        "boot_id": state.boot_id(),
+        "boot_id": statedir.boot_id(),
         "file": str(file),
         "target": "default",
         "supervisor": os.getpid(),
     }
-    state.write(folder, common | changes)
+    statedir.write(folder, common | changes)
     return folder
 
 
@@ -142,8 +143,8 @@ def test_a_living_guest_with_a_supervisor_is_running(
 ) -> None:
     file = describe(vms, "web")
     folder = record("web", file, sleeper.pid, target="install")
-    own = state.Lock.take(f"{folder}/lock", "web")
-    beside = state.Lock.take(state.lock_path(str(file)), "web")
+    own = statedir.Lock.take(f"{folder}/lock", "web")
+    beside = statedir.Lock.take(statedir.lock_path(str(file)), "web")
     try:
         row = only(vms)
     finally:
@@ -161,9 +162,9 @@ def test_a_living_guest_with_a_supervisor_is_running(
 def test_who_has_a_lock_is_known_where_there_is_no_proc(
     vms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FreeBSD's kernel names a lock's process itself; vm_run.process asks ps(1) of it."""
+    """FreeBSD's kernel names a lock's process itself; vm_state.process asks ps(1) of it."""
     file = describe(vms, "web")
-    lock = state.Lock.take(state.lock_path(str(file)), "web")
+    lock = statedir.Lock.take(statedir.lock_path(str(file)), "web")
     seen = os.stat
 
     def stat(path: str, **how: bool) -> os.stat_result:
@@ -174,8 +175,8 @@ def test_who_has_a_lock_is_known_where_there_is_no_proc(
     def ours(_: int) -> int:
         return os.getpid()
 
-    monkeypatch.setattr(locks, "INHERITED", False)
-    monkeypatch.setattr(locks, "holder", ours)
+    monkeypatch.setattr(locking, "INHERITED", False)
+    monkeypatch.setattr(locking, "holder", ours)
     monkeypatch.setattr(os, "stat", stat)
     lives = traces.of(str(file), None).holder_lives
     monkeypatch.undo()
@@ -226,7 +227,7 @@ def test_a_guest_that_has_been_asked_to_end_is_stopping(
     vms: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     folder = record("web", describe(vms, "web"), sleeper.pid)
-    own = state.Lock.take(f"{folder}/lock", "web")
+    own = statedir.Lock.take(f"{folder}/lock", "web")
     try:
         before = only(vms).state
         Room("web", str(vms / "web.toml")).note("running")
@@ -249,7 +250,7 @@ def test_the_supervisor_is_who_holds_the_folder_whatever_the_record_says(
     vms: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     folder = record("web", describe(vms, "web"), sleeper.pid, supervisor=77)
-    own = state.Lock.take(f"{folder}/lock", "web")
+    own = statedir.Lock.take(f"{folder}/lock", "web")
     try:
         assert only(vms).supervisor == os.getpid()
     finally:
@@ -275,7 +276,7 @@ def test_a_supervisor_that_lives_by_its_number_only_is_not_believed(
 
 def test_a_supervisor_without_a_guest_is_starting(vms: Path) -> None:
     describe(vms, "web")
-    own = state.Lock.take(f"{state.make_folder('web')}/lock", "web")
+    own = statedir.Lock.take(f"{statedir.make_folder('web')}/lock", "web")
     try:
         assert only(vms).state == "starting"
     finally:
@@ -350,7 +351,7 @@ def test_the_last_sign_of_life_of_a_host_is_when_it_took_the_lock(vms: Path) -> 
 
 def test_a_lock_that_another_host_holds_needs_no_mending_and_is_a_sign_of_life(vms: Path) -> None:
     describe(vms, "web")
-    lock = state.Lock.take(str(vms / ".web.lock"), "web")
+    lock = statedir.Lock.take(str(vms / ".web.lock"), "web")
     os.utime(left_lock(vms, "web", host="node7"), (5, 5))
     before = int(time.time())
     try:
@@ -363,7 +364,7 @@ def test_a_lock_that_another_host_holds_needs_no_mending_and_is_a_sign_of_life(v
 
 def test_a_lock_of_this_host_under_its_former_name_is_this_hosts(vms: Path) -> None:
     describe(vms, "web")
-    left_lock(vms, "web", host="former", boot_id=state.boot_id())
+    left_lock(vms, "web", host="former", boot_id=statedir.boot_id())
     assert only(vms).state == "crashed"
 
 
@@ -379,7 +380,7 @@ def test_a_lock_whose_takers_number_is_another_process_by_now_is_orphaned(
     vms: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     describe(vms, "web")
-    lock = state.Lock.take(str(vms / ".web.lock"), "web")
+    lock = statedir.Lock.take(str(vms / ".web.lock"), "web")
     lock.write(sleeper.pid)  # it lives, and holds nothing
     try:
         row = only(vms)
@@ -398,7 +399,7 @@ def test_only_what_is_wanted_is_looked_at(vms: Path, sleeper: subprocess.Popen[b
 
 def test_a_lock_that_is_held_without_a_state_folder_of_ours_is_running(vms: Path) -> None:
     describe(vms, "web")
-    lock = state.Lock.take(str(vms / ".web.lock"), "web")
+    lock = statedir.Lock.take(str(vms / ".web.lock"), "web")
     try:
         row = only(vms)
     finally:
@@ -414,10 +415,10 @@ def test_a_held_lock_whose_taker_is_gone_is_orphaned() -> None:
 
 def test_asking_takes_no_lock_away(vms: Path) -> None:
     describe(vms, "web")
-    lock = state.Lock.take(str(vms / ".web.lock"), "web")
+    lock = statedir.Lock.take(str(vms / ".web.lock"), "web")
     try:
         survey(str(vms))
-        assert state.is_locked(lock.path)
+        assert statedir.is_locked(lock.path)
     finally:
         lock.release()
 
@@ -443,7 +444,7 @@ def test_a_running_vm_whose_description_was_broken_since_is_running(
     vms: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     folder = record("web", describe(vms, "web", "mem = 0\n"), sleeper.pid)
-    own = state.Lock.take(f"{folder}/lock", "web")
+    own = statedir.Lock.take(f"{folder}/lock", "web")
     try:
         row = only(vms)
     finally:
@@ -522,8 +523,8 @@ def supervisor(vms: Path, guest: Path, events: int) -> Iterator[subprocess.Popen
         yield process
         process.kill()
         process.wait()
-    left = state.read(state.folder("web"))
-    if state.lives(left):
+    left = statedir.read(statedir.folder("web"))
+    if statedir.lives(left):
         os.kill(left["pid"], signal.SIGKILL)
 
 

@@ -18,10 +18,10 @@ from tests.pull.ovfs import machine, ovf
 from vm_pull.describe import Provenance, describe, for_bhyve
 from vm_pull.hardware import box
 from vm_pull.hardware.hardware import DiskUse, Hardware
-from vm_run import look
+from vm_run import dry_run
 from vm_spec import Context, Description, VmError, loads
+from vm_spec.frozen import replace
 from vm_spec.machine import HypervisorName
-from vm_spec.value import replace
 
 HOUSE = Path(__file__).parents[2]
 GIB = 1 << 30
@@ -117,7 +117,7 @@ def loaded(written: str, hypervisor: str = "qemu", name: str = "it") -> Descript
 
 
 def argv(written: str, hypervisor: str = "qemu") -> list[str]:
-    return shlex.split(look.dry_run(loaded(written, hypervisor), "default", [], "shell"))
+    return shlex.split(dry_run.dry_run(loaded(written, hypervisor), "default", [], "shell"))
 
 
 def settings_of(written: str) -> dict[str, object]:

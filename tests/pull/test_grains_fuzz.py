@@ -14,12 +14,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as some
 
 from tests.pull import virtualbox
-from tests.pull.streams import (
-    by_qemu,
-    decoded,
-    disk_of,
-    records_of,
-)
+from tests.pull.streams import by_qemu, decoded, disk_of, records_of
 from tests.pull.virtualbox import GRAIN, SECTOR
 from vm_spec.fault import VmError
 

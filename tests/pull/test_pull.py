@@ -11,16 +11,8 @@ import pytest
 
 from tests.pull import boxes
 from tests.pull.server import File, Reply, Server, redirect, serve
-from tests.pull.whole import (
-    DISK,
-    LIBVIRT,
-    Inside,
-    libvirt_box,
-    qcow2,
-    sha256,
-    virtualbox_box,
-)
-from vm_run.look import dry_run
+from tests.pull.whole import DISK, LIBVIRT, Inside, libvirt_box, qcow2, sha256, virtualbox_box
+from vm_run.dry_run import dry_run
 from vm_spec import load
 
 
@@ -309,7 +301,7 @@ def test_quiet_is_quiet(user: Inside) -> None:
 
 
 def test_a_running_machine_is_not_replaced(user: Inside) -> None:
-    from vm_run.state import Lock, lock_path
+    from vm_state.statedir import Lock, lock_path
 
     user.offer(virtualbox_box(DISK), "virtualbox")
     assert user.pull("user/box")[0] == 0

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests import strategies
 from tests.strategies import PATHS, Raw, Table, choice, joined, table
-from vm_run.slots import Placed, place
+from vm_run.pci_slots import Placed, place
 from vm_run.wiring import Wiring
 from vm_spec import Context, loads
 from vm_spec.devices import E1000, Graphic, VirtioNet
+from vm_spec.frozen import is_list, is_table
 from vm_spec.machine import Machine, Tpm
-from vm_spec.value import is_list, is_table
 
 NOT_TOLD = (
     *("hypervisor", "reboot_on", "reboot_limit", "stop_timeout", "next_target", "autostart"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from vm_import.bhyve_config import Tree, get, strtol
+from vm_import.bhyve_known import devices, unread
+from vm_import.bhyve_memory import memory
+from vm_import.bhyve_model import Answer, answer
 from vm_run.bhyve import argv
 from vm_run.bhyve.config import beside, flat, secret
-from vm_run.imports.bhyve_known import devices, unread
-from vm_run.imports.bhyve_memory import memory
-from vm_run.imports.bhyve_model import Answer, answer
-from vm_run.imports.bhyve_tree import Tree, get, strtol
-from vm_run.slots import Placed
+from vm_run.pci_slots import Placed
 from vm_run.wiring import Wiring
 
 WIRING = Wiring(attached=True)

@@ -14,8 +14,8 @@ from typing import Any
 
 from tests.lacking import lacking
 from tests.run.pixels import decoded
-from vm_run.process import spawn
-from vm_run.screens.picture import Picture
+from vm_console.picture import Picture
+from vm_state.process import spawn
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 QUIET = (

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.run.home import Home
-from vm_run import firmware, host
-from vm_run.bhyve import needs as needs_bhyve
 from vm_run.bhyve import vmm
-from vm_run.freebsd import host as host_bsd
+from vm_run.host import bhyve_requirements as needs_bhyve
+from vm_run.host import firmware
+from vm_run.host import freebsd as host_bsd
+from vm_state import platform
 
 DATA = Path(__file__).parent / "data" / "freebsd"
 MODULES = ("vmm", "nmdm", "if_tuntap", "if_bridge", "ctl")
@@ -100,7 +101,7 @@ def freebsd(home: Home, monkeypatch: pytest.MonkeyPatch) -> FreeBsd:
     """A FreeBSD 14 with all modules, a firmware, and an ordinary user."""
     made = FreeBsd(home, monkeypatch)
     made.uid(os.getuid() or 1000)
-    monkeypatch.setattr(host, "is_bsd", lambda: True)
+    monkeypatch.setattr(platform, "is_bsd", lambda: True)
     monkeypatch.setenv("BHYVE_BIN", str(home.bin / "bhyve"))
     for name, path in (("NODES", "vmm"), ("CONTROL", "vmmctl"), ("MEMORY", "vmm.io")):
         monkeypatch.setattr(vmm, name, str(made.dev / path))

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from vm_run.screens.picture import Picture
+from vm_console.picture import Picture
 
 
 def chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:

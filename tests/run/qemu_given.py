@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vm_run.argument import words
+from vm_run.pci_slots import Placed, place
 from vm_run.qemu import arguments
-from vm_run.slots import Placed, place
 from vm_run.wiring import NOMINAL
 from vm_spec.fault import VmError
+from vm_spec.frozen import replace
 from vm_spec.machine import Description, Machine, Qemu
-from vm_spec.value import replace
-from vm_spec.words import FilePath, Label, VmName
+from vm_spec.types import FilePath, Label, VmName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

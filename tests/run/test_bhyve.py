@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from vm_import.bhyve_config import get
+from vm_import.bhyve_model import Answer, answer
 from vm_run.bhyve import arguments, argv
 from vm_run.bhyve.config import config, flat, secret
-from vm_run.imports.bhyve_model import Answer, answer
-from vm_run.imports.bhyve_tree import get
-from vm_run.slots import Placed, place
+from vm_run.pci_slots import Placed, place
 from vm_run.wiring import Wiring
 from vm_spec.devices import (
     E1000,
@@ -64,17 +64,7 @@ from vm_spec.machine import (
     TpmType,
     Uuid,
 )
-from vm_spec.words import (
-    Cpu,
-    FilePath,
-    Forward,
-    Label,
-    Mac,
-    PciId,
-    PciSlot,
-    Size,
-    VmName,
-)
+from vm_spec.types import Cpu, FilePath, Forward, Label, Mac, PciId, PciSlot, Size, VmName
 
 IT = Label("it")
 ON = Label("graphic")

@@ -6,7 +6,7 @@ import pytest
 
 from vm_run.bhyve import argv
 from vm_run.bhyve.config import beside, config, flat
-from vm_run.slots import Placed, place
+from vm_run.pci_slots import Placed, place
 from vm_spec.devices import (
     E1000,
     AhciCd,
@@ -34,27 +34,8 @@ from vm_spec.devices import (
     Xhci,
 )
 from vm_spec.fault import VmError
-from vm_spec.machine import (
-    Bhyve,
-    Com,
-    Description,
-    FirmwarePath,
-    Gdb,
-    HostBridge,
-    Machine,
-    Uuid,
-)
-from vm_spec.words import (
-    Cpu,
-    FilePath,
-    Forward,
-    Label,
-    Mac,
-    PciId,
-    PciSlot,
-    Size,
-    VmName,
-)
+from vm_spec.machine import Bhyve, Com, Description, FirmwarePath, Gdb, HostBridge, Machine, Uuid
+from vm_spec.types import Cpu, FilePath, Forward, Label, Mac, PciId, PciSlot, Size, VmName
 
 IT = Label("it")
 VM = VmName("vm")

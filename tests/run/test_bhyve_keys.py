@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from vm_import.bhyve_known import BOARD, LPC, OF
+from vm_import.bhyve_model import Answer, answer
+from vm_import.bhyve_options import FLAGS, KEYS
 from vm_run.bhyve import argv
 from vm_run.bhyve.config import beside, flat
 from vm_run.bhyve.names import spelled
-from vm_run.imports.bhyve_known import BOARD, LPC, OF
-from vm_run.imports.bhyve_model import Answer, answer
-from vm_run.imports.bhyve_options import FLAGS, KEYS
-from vm_run.slots import Placed, place
+from vm_run.pci_slots import Placed, place
 from vm_spec import VmError
 from vm_spec.device import Properties
 from vm_spec.devices import (
@@ -34,7 +34,7 @@ from vm_spec.devices import (
     Xhci,
 )
 from vm_spec.machine import Bhyve, Description, Machine
-from vm_spec.words import FilePath, Label, PciId, VmName
+from vm_spec.types import FilePath, Label, PciId, VmName
 
 IT = Label("it")
 FILE = FilePath("/d.img")
@@ -176,7 +176,7 @@ OURS: dict[str, Emulation] = {
 
 @pytest.mark.parametrize(("kind", "key"), [pair for pair in DEVICE_KEYS if pair[0] in OURS])
 def test_each_key_of_a_device_of_ours_can_stand_in_its_own_table(kind: str, key: str) -> None:
-    from vm_spec.value import replace
+    from vm_spec.frozen import replace
 
     device = replace(OURS[kind], bhyve=((key, value(key)),))
     if isinstance(device, Graphic):

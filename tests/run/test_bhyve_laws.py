@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 
 from tests.run.bhyve_machines import machines
+from vm_import.bhyve_config import Tree, get
+from vm_import.bhyve_model import Answer, answer
 from vm_run.bhyve import argv
 from vm_run.bhyve.config import beside, flat, secret
-from vm_run.imports.bhyve_model import Answer, answer
-from vm_run.imports.bhyve_tree import Tree, get
-from vm_run.slots import Placed, place
+from vm_run.pci_slots import Placed, place
 from vm_run.wiring import Wiring
 from vm_spec import load, select
 from vm_spec.devices import (
@@ -28,8 +28,8 @@ from vm_spec.devices import (
     VirtioInput,
     VirtioScsi,
 )
+from vm_spec.frozen import replace
 from vm_spec.machine import Bhyve, Machine
-from vm_spec.value import replace
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # those that ask for nothing that bhyve has not

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from vm_run.imports.bhyve_model import Answer, answer
-from vm_run.imports.bhyve_options import filed
-from vm_run.imports.bhyve_tree import Tree, get
+from vm_import.bhyve_config import Tree, get
+from vm_import.bhyve_model import Answer, answer
+from vm_import.bhyve_options import filed
 from vm_spec.fault import VmError
 
 RECORDS: dict[str, Any] = json.loads((Path(__file__).parent / "data/bhyve-argv.json").read_text())

@@ -22,10 +22,10 @@ from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
 from tests.run.home import leftover, listening
 from tests.run.vm import Vm
-from vm_run import state
 from vm_run.bhyve import traces
 from vm_run.bhyve.traces import Traces
-from vm_run.supervise import Signals
+from vm_run.supervisor import Signals
+from vm_state import statedir
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_bhyve_that_somebody_else_has_killed_is_no_orderly_end(vm: Vm, bsd: Ke
 
 def test_vm_stop_presses_the_power_button(vm: Vm, bsd: Kernel) -> None:
     process = running(vm)
-    said = says(vm, "vm_run.stop", "vm")
+    said = says(vm, "vm_stop", "vm")
     assert said.returncode == 0, said.stderr
     assert said.stdout.startswith("vm: guest powered off (exit status 1) after ")
     assert vm.finish(process).returncode == 0
@@ -210,7 +210,7 @@ def test_vm_stop_presses_the_power_button(vm: Vm, bsd: Kernel) -> None:
 def test_force_takes_the_power_away(vm: Vm, bsd: Kernel) -> None:
     bsd.plan("deaf")
     process = running(vm)
-    said = says(vm, "vm_run.stop", "--force", "vm")
+    said = says(vm, "vm_stop", "--force", "vm")
     assert said.stdout.startswith("vm: guest powered off (exit status 1), forced, after ")
     assert vm.finish(process).returncode == 0
     assert asked(bsd) == ["--force-poweroff", "--destroy"]
@@ -221,7 +221,7 @@ def test_a_guest_that_does_not_follow_its_power_button_loses_its_power_in_time(
 ) -> None:
     bsd.plan("deaf")
     process = running(vm)
-    said = says(vm, "vm_run.stop", "--timeout", "1", "vm")
+    said = says(vm, "vm_stop", "--timeout", "1", "vm")
     assert "forced" in said.stdout
     assert "forcing the guest: it did not power off within 1 s" in vm.finish(process).stderr
     assert asked(bsd) == ["--force-poweroff", "--destroy"]
@@ -230,7 +230,7 @@ def test_a_guest_that_does_not_follow_its_power_button_loses_its_power_in_time(
 def test_a_bhyve_that_is_stuck_is_killed_and_its_vm_is_destroyed(vm: Vm, bsd: Kernel) -> None:
     bsd.plan("dead")
     process = running(vm)
-    assert says(vm, "vm_run.stop", "--force", "--no-wait", "vm").returncode == 0
+    assert says(vm, "vm_stop", "--force", "--no-wait", "vm").returncode == 0
     vm.wait_for(lambda: "--force-poweroff" in asked(bsd))
     process.terminate()  # asked once more, it waits no longer
     assert vm.finish(process).returncode == 0
@@ -304,7 +304,7 @@ def test_what_a_crash_left_in_the_kernel_and_another_tool_runs_by_now_is_left_al
     (folder / "state.json").write_text('{"pid": 0}')
     traces.write(str(folder), Traces(name=alone.name, way="root", reusable=False))
     with another_tool(alone) as pid:
-        said = says(alone, "vm_run.stop", alone.name)
+        said = says(alone, "vm_stop", alone.name)
     left = f"cannot be removed: the VM {alone.name} in the kernel: pid {pid} runs it"
     assert said.stdout == f"{alone.name}: is not running; {left}\n"
     assert bsd.calls() == []
@@ -375,7 +375,7 @@ def test_what_a_crash_left_in_the_kernel_is_removed_by_vm_stop(vm: Vm, bsd: Kern
     vm.kill(process)
     os.kill(pid, signal.SIGKILL)
     vm.wait_for(lambda: not bsd.runs("vm"))
-    said = says(vm, "vm_run.stop", "vm")
+    said = says(vm, "vm_stop", "vm")
     assert said.stdout == "vm: is not running; what a crash left is removed\n"
     assert bsd.vms() == []
     assert not path.exists()
@@ -403,17 +403,17 @@ def test_a_lock_that_no_child_inherits_lasts_as_long_as_vm_run(vm: Vm, bsd: Kern
     lock = str(vm.confdir / ".vm.lock")
     bsd.plan("0")
     first = running(vm)  # after a reboot, so that a lock was handed to two starts, if it was
-    assert state.is_locked(lock)
+    assert statedir.is_locked(lock)
     assert vm.run().returncode == 75
-    assert state.is_locked(lock)
+    assert statedir.is_locked(lock)
     vm.kill(first)
-    assert not state.is_locked(lock)
+    assert not statedir.is_locked(lock)
     done = vm.run()
     assert done.returncode == 75
     assert "without a supervisor" in done.stderr
     second = vm.start("--recover")
     vm.wait_for(lambda: vm.events("recovered"))
-    assert state.is_locked(lock)
+    assert statedir.is_locked(lock)
     second.terminate()
     assert vm.finish(second).returncode == 0
     assert not Path(lock).exists()
@@ -422,7 +422,7 @@ def test_a_lock_that_no_child_inherits_lasts_as_long_as_vm_run(vm: Vm, bsd: Kern
 def test_a_guest_without_a_vm_run_is_ended_by_vm_stop(vm: Vm, bsd: Kernel) -> None:
     path = console(vm)
     vm.kill(running(vm))
-    said = says(vm, "vm_run.stop", "vm")
+    said = says(vm, "vm_stop", "vm")
     assert said.returncode == 0, said.stderr
     assert said.stdout == "vm: guest was killed; it had no vm-run\n"
     assert asked(bsd) == ["--destroy"]
@@ -436,7 +436,7 @@ def test_a_guest_in_the_background_has_its_pid_files(vm: Vm, bsd: Kernel) -> Non
     vm.wait_for(lambda: (bsd.read("vm") or {}).get("waits"))
     assert int(pids[0].read_text()) == bsd.runs("vm")
     assert int(pids[1].read_text()) == vm.record["supervisor"]
-    assert says(vm, "vm_run.stop", "vm").returncode == 0
+    assert says(vm, "vm_stop", "vm").returncode == 0
     assert not any(path.exists() for path in pids)
     assert bsd.vms() == []
 
@@ -464,7 +464,7 @@ def test_a_vm_that_cannot_be_destroyed_is_told(vm: Vm, bsd: Kernel) -> None:
 def test_a_vm_that_vm_stop_cannot_destroy_is_told_too(vm: Vm, bsd: Kernel) -> None:
     vm.kill(running(vm))
     (bsd.folder / "bin" / "bhyvectl").write_text("#!/bin/sh\nexit 1\n")
-    said = says(vm, "vm_run.stop", "vm")
+    said = says(vm, "vm_stop", "vm")
     assert "cannot be removed: the VM vm in the kernel" in said.stdout + said.stderr
     assert bsd.vms() == ["vm"]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from vm_run import look
+from vm_import.bhyve_model import answer
+from vm_run import dry_run
 from vm_run.bhyve import argv
-from vm_run.imports.bhyve_model import answer
-from vm_run.slots import place
+from vm_run.pci_slots import place
 from vm_spec import Context, Description, loads, select
+from vm_spec.frozen import replace
 from vm_spec.machine import HypervisorName
-from vm_spec.value import replace
 
 HOUSE = Path(__file__).parents[2]
 ROM = "/usr/local/share/uefi-firmware/BHYVE_UEFI.fd"
@@ -81,15 +81,17 @@ def no_program_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_vmruns_example_is_the_command_line_that_one_would_type(file: str, target: str) -> None:
     description = described(file)
-    assert look.dry_run(description, target, [], "shell") == LINES[target]
-    words = json.loads(look.dry_run(description, target, [], "json"))
+    assert dry_run.dry_run(description, target, [], "shell") == LINES[target]
+    words = json.loads(dry_run.dry_run(description, target, [], "json"))
     assert words == shlex.split(LINES[target])
 
 
 @pytest.mark.parametrize("target", LINES)
 @pytest.mark.parametrize("file", FILES)
 def test_each_word_of_it_is_explained_by_the_key_that_it_comes_from(file: str, target: str) -> None:
-    rows = [line.rsplit("  <- ", 1) for line in look.explain(described(file), target).splitlines()]
+    rows = [
+        line.rsplit("  <- ", 1) for line in dry_run.explain(described(file), target).splitlines()
+    ]
     shown = {words.rstrip(): key for words, key in rows}
     kept = {words for words in EXPLAINED if words in LINES[target]}
     assert shown == {words: key for words, key in EXPLAINED.items() if words in kept}

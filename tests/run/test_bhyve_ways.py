@@ -60,7 +60,7 @@ def test_a_vm_that_was_handed_over_is_never_destroyed(vm: Vm, handed: Kernel) ->
 def test_a_vm_that_was_handed_over_loses_its_power_and_stays(vm: Vm, handed: Kernel) -> None:
     handed.plan("deaf")
     process = running(vm)
-    assert says(vm, "vm_run.stop", "--force", "vm").returncode == 0
+    assert says(vm, "vm_stop", "--force", "vm").returncode == 0
     vm.finish(process)
     assert asked(handed) == ["--force-poweroff"]
     assert handed.vms() == ["vm"]
@@ -139,7 +139,7 @@ def test_in_the_monitor_mode_a_guest_is_taken_over_and_stopped(vm: Vm, monitor: 
     vm.kill(running(vm))
     second = vm.start("--recover")
     vm.wait_for(lambda: vm.events("recovered"))
-    assert says(vm, "vm_run.stop", "vm").returncode == 0
+    assert says(vm, "vm_stop", "vm").returncode == 0
     assert vm.finish(second).returncode == 0
     assert monitor.vms() == []
     assert asked(monitor) == []

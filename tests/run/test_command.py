@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from vm_run import command
-from vm_run.process import Process, signal_name, spawn, started_at
 from vm_spec.fault import VmError
+from vm_state.process import Process, signal_name, spawn, started_at
 
 
 def refusal(*argv: str) -> str:

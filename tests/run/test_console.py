@@ -18,19 +18,20 @@ import pytest
 
 from tests.run.home import Home
 from tests.run.person import Person
-from vm_run import logs, state
-from vm_run.console import main
-from vm_run.consoles.keys import escape
-from vm_run.consoles.log import Tail, quiet
-from vm_run.consoles.typing import Bursts
-from vm_run.growth import Growth
-from vm_run.process import started_at
+from vm_console.__main__ import main
+from vm_console.keys import escape
+from vm_console.log import Tail, quiet
+from vm_console.typing import Bursts
+from vm_run import logs
 from vm_run.record import consoles
 from vm_spec import Machine, VmError
 from vm_spec.devices import ConsolePort, VirtioConsole
+from vm_spec.frozen import replace
 from vm_spec.machine import Com
-from vm_spec.value import replace
-from vm_spec.words import FilePath, Label, VmName
+from vm_spec.types import FilePath, Label, VmName
+from vm_state import statedir
+from vm_state.file_watch import Growth
+from vm_state.process import started_at
 
 
 @pytest.mark.parametrize(
@@ -315,9 +316,9 @@ def guest_process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def running(pid: int, *ports: dict[str, str]) -> None:
-    state.write(
-        state.make_folder("vm"),
-        {"pid": pid, "started_at": started_at(pid), "boot_id": state.boot_id(),
+    statedir.write(
+        statedir.make_folder("vm"),
+        {"pid": pid, "started_at": started_at(pid), "boot_id": statedir.boot_id(),
          "consoles": list(ports)},
     )  # fmt: skip
 
@@ -331,7 +332,7 @@ def test_a_null_modem_is_read_and_typed_to(
         guest_process.pid,
         {"name": "com1", "kind": "nmdm", "log": "", "to": os.ttyname(slave)},
     )
-    person = Person(home.vm, "vm_run.console", "vm")
+    person = Person(home.vm, "vm_console", "vm")
     try:
         person.reads(b"Ctrl-] leaves")
         os.write(master, b"login: ")
@@ -380,8 +381,8 @@ def test_what_is_wrong_has_its_status(
 
 def test_a_vm_on_another_host_is_75(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     home.vm.describe("")
-    path = state.lock_path(str(home.vm.file))
-    taken = state.Lock.take(path, "vm")
+    path = statedir.lock_path(str(home.vm.file))
+    taken = statedir.Lock.take(path, "vm")
     Path(path).write_text('{"host": "far", "pid": 7, "boot_id": "x"}')
     status, err = said(capsys, "vm")
     taken.release()
@@ -393,10 +394,10 @@ def test_a_vm_on_another_host_is_75(home: Home, capsys: pytest.CaptureFixture[st
 def test_a_reader_that_has_enough_is_no_bug(
     home: Home, guest_process: subprocess.Popen[bytes]
 ) -> None:
-    log = Path(state.make_folder("vm")) / "console.log"
+    log = Path(statedir.make_folder("vm")) / "console.log"
     log.write_bytes(b"y\n" * 200_000)
     running(guest_process.pid, {"name": "com1", "kind": "stdio", "log": str(log), "to": ""})
-    script = f"{sys.executable} -m vm_run.console vm </dev/null | head -n 1"
+    script = f"{sys.executable} -m vm_console.__main__ vm </dev/null | head -n 1"
     done = subprocess.run(
         ["bash", "-c", f"{script}; echo ${{PIPESTATUS[0]}}"], env=home.vm.environment(),
         capture_output=True, text=True, timeout=60, check=False,

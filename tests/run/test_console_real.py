@@ -24,7 +24,7 @@ At = Callable[..., Person]
 def console(vm: Vm, *words: str, typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """What a script gets from vm-console."""
     return subprocess.run(
-        [sys.executable, "-m", "vm_run.console", *words],
+        [sys.executable, "-m", "vm_console", *words],
         cwd=vm.folder, env=vm.environment(), input=typed,
         capture_output=True, timeout=60, check=False,
     )  # fmt: skip
@@ -53,7 +53,7 @@ def at() -> Iterator[At]:
     there: list[Person] = []
 
     def come(vm: Vm, *words: str) -> Person:
-        there.append(Person(vm, "vm_run.console", *words))
+        there.append(Person(vm, "vm_console", *words))
         return there[-1]
 
     yield come

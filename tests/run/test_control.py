@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from vm_run.control import Qmp
 from vm_spec.fault import VmError
+from vm_state.qmp import Qmp
 
 GREETING = b'{"QMP": {"version": {}, "capabilities": ["oob"]}}\r\n'
 

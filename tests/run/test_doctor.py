@@ -11,12 +11,14 @@ import pytest
 
 from tests.run.home import Home
 from vm_init import policy
-from vm_run import command, doctor, examination, host
-from vm_run.finding import Finding
-from vm_run.hostfacts import Bhyve, Facts, Folder, Kvm, Program
+from vm_run import command
+from vm_run.host import linux, probe, report
+from vm_run.host.facts import Bhyve, Facts, Folder, Kvm, Program
+from vm_run.host.finding import Finding
 from vm_run.room import Room
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import replace
+from vm_spec.frozen import replace
+from vm_state import platform
 
 GIB = 1 << 30
 GOOD = Facts(
@@ -38,13 +40,13 @@ BSD = replace(GOOD, bsd=True, hypervisor=Program(path="/usr/sbin/bhyve", version
 
 def of(facts: Facts, about: str) -> Finding:
     """What is said of one thing, which is said once."""
-    (found,) = [each for each in doctor.judge(facts) if each.about == about]
+    (found,) = [each for each in report.judge(facts) if each.about == about]
     return found
 
 
 def test_a_host_that_has_everything_is_told_so_line_by_line() -> None:
-    found = doctor.judge(GOOD)
-    assert list(doctor.report(found)) == [
+    found = report.judge(GOOD)
+    assert list(report.report(found)) == [
         "ok       QEMU       7.2.22 /usr/bin/qemu-system-x86_64",
         "ok       KVM        works",
         "ok       UEFI       /usr/share/OVMF/OVMF_CODE_4M.fd",
@@ -60,7 +62,7 @@ def test_a_host_that_has_everything_is_told_so_line_by_line() -> None:
         "ok       hugepages  500 of 512 free, 2048 KiB each",
         "a guest can run here; next: vm-pull USER/BOX, or vm-list for those that are there",
     ]
-    assert doctor.status(found) == 0
+    assert report.status(found) == 0
 
 
 def test_a_hypervisor_that_is_not_there_is_missing_with_how_to_get_it() -> None:
@@ -68,8 +70,8 @@ def test_a_hypervisor_that_is_not_there_is_missing_with_how_to_get_it() -> None:
     assert of(facts, "QEMU") == Finding(
         verdict="missing", about="QEMU", said="qemu is not there", hint="install it"
     )
-    assert doctor.status(doctor.judge(facts)) == 69
-    assert [*doctor.report(doctor.judge(facts))][-1].startswith("no guest can run here yet")
+    assert report.status(report.judge(facts)) == 69
+    assert [*report.report(report.judge(facts))][-1].startswith("no guest can run here yet")
 
 
 @pytest.mark.parametrize(
@@ -131,10 +133,10 @@ def test_what_a_plain_guest_does_without_is_a_note(
     change: dict[str, object], about: str, said: str
 ) -> None:
     facts = replace(GOOD, **change)
-    notes = [each for each in doctor.judge(facts) if each.verdict != "ok" and each.about == about]
+    notes = [each for each in report.judge(facts) if each.verdict != "ok" and each.about == about]
     assert notes[0].verdict == "note"
     assert said in notes[0].said
-    assert doctor.status(doctor.judge(facts)) == 0
+    assert report.status(report.judge(facts)) == 0
 
 
 @pytest.mark.parametrize(
@@ -158,15 +160,15 @@ def test_what_a_plain_guest_does_without_is_a_note(
 def test_what_no_guest_can_do_without_is_missing(facts: Facts, about: str, said: str) -> None:
     found = of(facts, about)
     assert (found.verdict, said in found.said, bool(found.hint)) == ("missing", True, True)
-    assert doctor.status(doctor.judge(facts)) == 69
+    assert report.status(report.judge(facts)) == 69
 
 
 def test_on_freebsd_it_is_bhyve_and_its_module_that_count() -> None:
-    found = doctor.judge(BSD)
+    found = report.judge(BSD)
     assert [each.about for each in found[:4]] == ["bhyve", "vmm", "way", "UEFI"]
     assert not {"hugepages", "IOMMU", "memlock", "KVM", "bwrap"} & {each.about for each in found}
-    assert doctor.status(found) == 0
-    lacking = doctor.judge(replace(BSD, qemu_img=Program()))
+    assert report.status(found) == 0
+    lacking = report.judge(replace(BSD, qemu_img=Program()))
     assert [each.hint for each in lacking if each.about == "qemu-img"] == [
         "sudo pkg install qemu-tools"
     ]
@@ -174,7 +176,7 @@ def test_on_freebsd_it_is_bhyve_and_its_module_that_count() -> None:
 
 def test_a_folder_on_nfs_and_a_full_one_are_noted_beside_it() -> None:
     full = Folder(path="/home/alice/vm", kind="nfs4", free=100 << 20)
-    said = [each for each in doctor.judge(replace(GOOD, confdir=full)) if each.about == "folder"]
+    said = [each for each in report.judge(replace(GOOD, confdir=full)) if each.about == "folder"]
     assert [each.verdict for each in said] == ["ok", "note", "note"]
     assert "is on NFS: its locks hold across hosts" in said[1].said
     assert "only 100 MiB free" in said[2].said
@@ -182,7 +184,7 @@ def test_a_folder_on_nfs_and_a_full_one_are_noted_beside_it() -> None:
 
 def test_no_word_of_the_host_can_move_a_terminal() -> None:
     facts = replace(GOOD, confdir=Folder(path="/home/\x1b[2J/vm", free=GIB))
-    assert "\x1b" not in "".join(doctor.report(doctor.judge(facts)))
+    assert "\x1b" not in "".join(report.report(report.judge(facts)))
 
 
 # --- how the facts are come by -------------------------------------------------------------------
@@ -233,9 +235,9 @@ def test_with_a_name_it_is_that_machine_that_is_looked_at(home: Home) -> None:
 
 
 def kvm(monkeypatch: pytest.MonkeyPatch, node: Path, works: bool) -> Kvm:
-    monkeypatch.setattr(examination, "_KVM", str(node))
-    monkeypatch.setattr(host, "kvm_works", lambda: works)
-    return examination.look().kvm
+    monkeypatch.setattr(probe, "_KVM", str(node))
+    monkeypatch.setattr(linux, "kvm_works", lambda: works)
+    return probe.look().kvm
 
 
 def test_kvm_is_asked_for_a_machine_and_not_only_opened(
@@ -263,7 +265,7 @@ def test_who_may_not_open_kvm_is_told_whose_it_is(
 
     monkeypatch.setattr(os, "open", refuse)
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu sse2\nvmx flags : vnmi\n")
-    monkeypatch.setattr(host, "_CPUINFO", str(tmp_path / "cpuinfo"))
+    monkeypatch.setattr(linux, "_CPUINFO", str(tmp_path / "cpuinfo"))
     assert kvm(monkeypatch, tmp_path / "kvm", False) == Kvm(problem="processor")
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu svm sse2\n")
     found = kvm(monkeypatch, tmp_path / "kvm", False)
@@ -280,8 +282,8 @@ def test_a_folder_of_descriptions_is_judged_as_each_of_them_will_be(
 ) -> None:
     home.vm.describe("")
     home.folder.chmod(mode)
-    assert problem in examination.look().confdir.problem
-    assert bool(examination.look().confdir.problem) == (home.says("vm", "-d").status == 77)
+    assert problem in probe.look().confdir.problem
+    assert bool(probe.look().confdir.problem) == (home.says("vm", "-d").status == 77)
 
 
 def test_a_folder_of_descriptions_that_is_none_is_missing_or_told(
@@ -291,7 +293,7 @@ def test_a_folder_of_descriptions_that_is_none_is_missing_or_told(
     there.touch()
     for path, exists, problem in [(there, True, "it is no folder"), (there / "x" / "y", False, "")]:
         monkeypatch.setenv("VMCONF_DIR", str(path))
-        found = examination.look().confdir
+        found = probe.look().confdir
         assert (found.exists, found.problem) == (exists, problem)
 
 
@@ -301,7 +303,7 @@ def test_the_longest_name_that_is_told_is_the_longest_that_a_machine_can_have(
     runtime = home.vm.runtime / ("x" * max(1, 55 - len(str(home.vm.runtime))))
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    longest = examination.look().longest_name
+    longest = probe.look().longest_name
     assert 0 < longest < 64
     Room("x" * longest, "")
     with pytest.raises(VmError, match="too long a path for sockets"):
@@ -315,11 +317,11 @@ def refused(path: str, mode: int) -> bool:
 
 def test_a_runtime_folder_of_others_is_missing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.vm.runtime.chmod(0o770)
-    assert "only you can write to" in examination.look().runtime.problem
+    assert "only you can write to" in probe.look().runtime.problem
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home.vm.folder / "gone"))
-    assert examination.look().runtime.problem == ""
+    assert probe.look().runtime.problem == ""
     monkeypatch.setattr(os, "access", refused)
-    assert examination.look().runtime.problem == "is not there, and cannot be made"
+    assert probe.look().runtime.problem == "is not there, and cannot be made"
 
 
 def test_the_kind_of_a_file_system_is_what_the_kernel_calls_it(
@@ -332,10 +334,10 @@ def test_the_kind_of_a_file_system_is_what_the_kernel_calls_it(
         "22 1 0:999 / /proc rw - proc proc rw\n"
         f"31 1 {number} / /home rw shared:1 - nfs4 server:/home rw,vers=4.2\n"
     )
-    monkeypatch.setattr(examination, "_MOUNTS", str(mounts))
-    assert examination.look().confdir.kind == "nfs4"
+    monkeypatch.setattr(probe, "_MOUNTS", str(mounts))
+    assert probe.look().confdir.kind == "nfs4"
     mounts.write_text("22\n")
-    assert examination.look().confdir.kind == ""
+    assert probe.look().confdir.kind == ""
 
 
 def test_hugepages_and_groups_are_what_sysfs_says(
@@ -348,13 +350,13 @@ def test_hugepages_and_groups_are_what_sysfs_says(
     (pages / "free_hugepages").write_text("6\n")
     (tmp_path / "groups/0").mkdir(parents=True)
     (tmp_path / "groups/1").mkdir()
-    monkeypatch.setattr(examination, "_HUGEPAGES", str(pages.parent))
-    monkeypatch.setattr(examination, "_IOMMU", str(tmp_path / "groups"))
-    found = examination.look()
+    monkeypatch.setattr(probe, "_HUGEPAGES", str(pages.parent))
+    monkeypatch.setattr(probe, "_IOMMU", str(tmp_path / "groups"))
+    found = probe.look()
     assert (found.hugepages, found.iommu_groups) == (((2048, 8, 6),), 2)
     (pages / "nr_hugepages").unlink()
-    monkeypatch.setattr(examination, "_IOMMU", str(tmp_path / "none"))
-    found = examination.look()
+    monkeypatch.setattr(probe, "_IOMMU", str(tmp_path / "none"))
+    found = probe.look()
     assert (found.hugepages, found.iommu_groups) == (((2048, 0, 6),), 0)
 
 
@@ -369,12 +371,12 @@ def test_the_limit_on_locked_memory_is_the_users(
         return 1 << 20, 8 << 20
 
     monkeypatch.setattr(resource, "getrlimit", getrlimit)
-    assert examination.look().memlock == 8 << 20
+    assert probe.look().memlock == 8 << 20
 
 
 def test_the_policy_that_is_looked_for_is_the_one_of_vm_init(home: Home) -> None:
     assert home.vm.runtime
-    assert examination.look().policy == policy.FILE
+    assert probe.look().policy == policy.FILE
     assert Facts.defaults["policy"] == "/etc/vmman/policy.toml"
 
 
@@ -382,8 +384,8 @@ def test_on_freebsd_the_policy_is_below_usr_local(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert home.vm.runtime
-    monkeypatch.setattr(host, "is_bsd", lambda: True)
-    assert examination.look().policy == "/usr/local/etc/vmman/policy.toml"
+    monkeypatch.setattr(platform, "is_bsd", lambda: True)
+    assert probe.look().policy == "/usr/local/etc/vmman/policy.toml"
 
 
 def test_a_program_that_fails_is_told_with_its_line(
@@ -395,4 +397,4 @@ def test_a_program_that_fails_is_told_with_its_line(
 
     assert home.vm.runtime
     monkeypatch.setattr(command, "run", fails)
-    assert examination.look().hypervisor.problem.endswith("fake-qemu: SIGSEGV")
+    assert probe.look().hypervisor.problem.endswith("fake-qemu: SIGSEGV")

@@ -7,11 +7,11 @@ import pytest
 from tests.run import freebsd as hosts
 from tests.run.freebsd import PAGE, FreeBsd
 from tests.run.test_doctor import BSD
-from vm_run import doctor, examination
 from vm_run.bhyve import vmm
-from vm_run.finding import Finding
-from vm_run.hostfacts import Bhyve, Facts
-from vm_spec.value import replace
+from vm_run.host import probe, report
+from vm_run.host.facts import Bhyve, Facts
+from vm_run.host.finding import Finding
+from vm_spec.frozen import replace
 
 freebsd = pytest.fixture(hosts.freebsd)
 
@@ -21,15 +21,15 @@ HINT = "sudo pw groupmod vmm -m alice, then log in again"
 
 def of(bhyve: Bhyve, about: str, facts: Facts = BSD) -> Finding:
     """What is said of one thing, which is said once."""
-    judged = doctor.judge(replace(facts, bhyve=bhyve))
+    judged = report.judge(replace(facts, bhyve=bhyve))
     (found,) = [each for each in judged if each.about == about]
     return found
 
 
 def test_a_freebsd_that_has_everything_is_told_so_line_by_line() -> None:
     bhyve = Bhyve(monitor=True, control="mine", ppt=(), wired=(4 << 30, 1 << 30))
-    found = doctor.judge(replace(BSD, bhyve=bhyve))
-    assert list(doctor.report(found)) == [
+    found = report.judge(replace(BSD, bhyve=bhyve))
+    assert list(report.report(found)) == [
         "ok       bhyve      14.1-RELEASE /usr/sbin/bhyve",
         "ok       vmm        loaded",
         "ok       way        bhyve -M makes each VM: /dev/vmmctl is yours to open",
@@ -83,7 +83,7 @@ def test_without_any_way_to_a_vm_no_guest_can_run(bhyve: Bhyve, hint: str) -> No
     found = of(bhyve, "way", alone)
     assert (found.verdict, found.hint) == ("missing", hint)
     assert "there is no vm-init to make a VM for you" in found.said
-    assert doctor.status(doctor.judge(replace(alone, bhyve=bhyve))) == 69
+    assert report.status(report.judge(replace(alone, bhyve=bhyve))) == 69
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_what_only_some_guests_need_is_a_note(bhyve: Bhyve, about: str, said: st
     found = of(bhyve, about)
     assert found.verdict == "note"
     assert said in found.said
-    assert doctor.status(doctor.judge(replace(BSD, bhyve=bhyve))) == 0
+    assert report.status(report.judge(replace(BSD, bhyve=bhyve))) == 0
 
 
 @pytest.mark.parametrize("bhyve", [Bhyve(up=0, root=True), Bhyve(up=0, monitor=True), Bhyve(up=1)])
 def test_a_tap_that_bhyve_sets_up_itself_is_no_matter(bhyve: Bhyve) -> None:
-    assert "taps" not in [each.about for each in doctor.judge(replace(BSD, bhyve=bhyve))]
+    assert "taps" not in [each.about for each in report.judge(replace(BSD, bhyve=bhyve))]
 
 
 def test_root_can_use_what_ppt_keeps() -> None:
@@ -127,7 +127,7 @@ def test_what_a_host_has_is_found_out_by_asking_it(freebsd: FreeBsd) -> None:
     freebsd.sysctl("net.link.tap.up_on_open", 0)
     freebsd.home.program("swtpm")
     freebsd.node("vmmctl", mine=False)
-    found = examination.look().bhyve
+    found = probe.look().bhyve
     assert found.modules == ("vmm", "if_bridge")
     assert (found.root, found.monitor, found.control, found.joined) == (False, True, "root", False)
     assert found.ppt == ("0000:01:00.0",)
@@ -137,25 +137,25 @@ def test_what_a_host_has_is_found_out_by_asking_it(freebsd: FreeBsd) -> None:
 
 
 def test_whose_vmmctl_is_is_looked_at(freebsd: FreeBsd, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert examination.look().bhyve.control == ""
+    assert probe.look().bhyve.control == ""
     node = freebsd.node("vmmctl", mode=0o660)
-    assert examination.look().bhyve.control == "mine"
+    assert probe.look().bhyve.control == "mine"
     freebsd.node("vmmctl", mine=False, mode=0o660)
     monkeypatch.setattr(vmm, "joined", node.group().__eq__)
-    found = examination.look().bhyve
+    found = probe.look().bhyve
     assert (found.control, found.joined) == (node.group(), True)
 
 
 def test_a_host_without_pciconf_bhyve_and_packages_is_still_told_of(
     freebsd: FreeBsd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vm_run.freebsd import kernel as bsd_kernel
+    from vm_run.host import freebsd_kernel as bsd_kernel
 
     monkeypatch.setattr(bsd_kernel, "_FOLDERS", ())
     monkeypatch.setenv("PATH", str(freebsd.place))
     monkeypatch.setenv("BHYVE_BIN", "no-such-bhyve")
     (freebsd.place / "libslirp").unlink()
-    found = examination.look().bhyve
+    found = probe.look().bhyve
     assert (found.modules, found.monitor, found.ppt) == ((), False, None)
     assert (found.wired, found.up) == ((-1, 0), None)
     assert [package for package, _ in found.absent] == ["swtpm", "grub2-bhyve", "libslirp"]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.run.home import command
 from tests.run.vm import Vm
-from vm_run import state
+from vm_state import statedir
 
 QEMU = {"QEMU_BIN": "/bin/true"}
 
@@ -73,7 +73,7 @@ def test_70_says_that_it_is_our_bug(vm: Vm) -> None:
 
 BROKEN = """
 import sys
-from vm_run import look
+from vm_run import dry_run as look
 from vm_run.__main__ import main
 look.debug = None
 sys.exit(main(["vm", "--debug"]))
@@ -82,7 +82,7 @@ sys.exit(main(["vm", "--debug"]))
 
 def test_75_for_a_vm_that_runs_already(vm: Vm) -> None:
     vm.describe("")
-    lock = state.Lock.take(state.lock_path(str(vm.file)), "vm")
+    lock = statedir.Lock.take(statedir.lock_path(str(vm.file)), "vm")
     done = command(vm, "vm", **QEMU)
     lock.release()
     assert done.returncode == 75

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_run import look
+from vm_run import dry_run as rendering
 from vm_spec import Context, Description, VmError, loads
 
 HOUSE = Path(__file__).parents[2]
@@ -46,14 +46,14 @@ def shown(path: Path) -> str:
 
 
 def _block(path: Path, hypervisor: str, target: str) -> str:
+    from vm_spec.frozen import replace
     from vm_spec.machine import HypervisorName
-    from vm_spec.value import replace
 
     description = described(path)
     machine = replace(description.machine, hypervisor=HypervisorName(hypervisor))
     title = f"# {hypervisor}, target {target}\n"
     try:
-        line = look.dry_run(replace(description, machine=machine), target, [], "shell")
+        line = rendering.dry_run(replace(description, machine=machine), target, [], "shell")
     except VmError as error:
         return f"{title}{error}\n"
     return title + line.replace(" -", " \\\n-") + "\n"

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.run.home import FAKE_QEMU, Home
-from vm_run import host
-from vm_run.needs import Lockable, Pci, needs
-from vm_run.which import which
+from vm_run.host import linux
+from vm_run.host.requirements import Lockable, Pci, needs
 from vm_spec.devices import Passthru
 from vm_spec.fault import Fault
 from vm_spec.machine import Machine
-from vm_spec.words import Label, PciId, Size, VmName
+from vm_spec.types import Label, PciId, Size, VmName
+from vm_state import pci
+from vm_state.platform import which
 
 INTEL = "processor\t: 0\nflags\t\t: fpu vmx sse2\nvmx flags\t: vnmi\n"
 AMD = "processor\t: 0\nflags\t\t: fpu svm sse2\n"
@@ -38,14 +39,14 @@ ARM = "processor\t: 0\nFeatures\t: fp vmx\n"
 def test_kvm_works_where_its_node_opens_and_the_processor_has_what_it_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: bool, cpuinfo: str | None, works: bool
 ) -> None:
-    monkeypatch.setattr(host, "_KVM", str(tmp_path / "kvm"))
-    monkeypatch.setattr(host, "_CPUINFO", str(tmp_path / "cpuinfo"))
+    monkeypatch.setattr(linux, "_KVM", str(tmp_path / "kvm"))
+    monkeypatch.setattr(linux, "_CPUINFO", str(tmp_path / "cpuinfo"))
     if node:
         (tmp_path / "kvm").touch()
     if cpuinfo is not None:
         (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert host.kvm_works() is works
-    assert host.accelerators() == (("kvm",) if works else ("tcg",))
+    assert linux.kvm_works() is works
+    assert linux.accelerators() == (("kvm",) if works else ("tcg",))
 
 
 ADDRESS = "0000:01:00.0"
@@ -61,7 +62,8 @@ LOOKUP = ("0x10de1043", "0x1b808591")
 @pytest.fixture
 def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A PCI device of a host that is made of files, bound to vfio-pci."""
-    monkeypatch.setattr(host, "_SYS", str(tmp_path))
+    monkeypatch.setattr(linux, "_SYS", str(tmp_path))
+    monkeypatch.setattr(pci, "_DEVICES", str(tmp_path / "bus/pci/devices"))
     made = tmp_path / "bus/pci/devices" / ADDRESS
     made.mkdir(parents=True)
     (made.parent / "0000:00:00.0").mkdir()  # one that says nothing of itself
@@ -77,7 +79,7 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lack(need: Pci) -> Fault:
-    fault = host.lack(need, "web")
+    fault = linux.lack(need, "web")
     assert fault
     return fault
 
@@ -113,14 +115,14 @@ def test_a_card_that_is_not_there_is_named(card: Path) -> None:
 
 
 def test_a_card_is_looked_up_by_all_four_numbers(card: Path) -> None:
-    assert host.pci_address(LOOKUP) == ADDRESS
-    assert host.pci_address(("0x10DE1043", "0x1B808591")) == ADDRESS
-    assert host.pci_address(("0x10de0000", "0x1b808591")) == ""
+    assert linux.pci_address(LOOKUP) == ADDRESS
+    assert linux.pci_address(("0x10DE1043", "0x1B808591")) == ADDRESS
+    assert linux.pci_address(("0x10de0000", "0x1b808591")) == ""
 
 
 def test_a_host_without_pci_has_no_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_SYS", str(tmp_path))
-    assert host.pci_address(LOOKUP) == ""
+    monkeypatch.setattr(linux, "_SYS", str(tmp_path))
+    assert linux.pci_address(LOOKUP) == ""
 
 
 def checked(home: Home, monkeypatch: pytest.MonkeyPatch, qemu: str) -> str:
@@ -177,11 +179,11 @@ def test_vfio_needs_as_much_memory_locked_as_the_guest_has_and_a_gibibyte(
         return limits[0], limits[0]
 
     monkeypatch.setattr(resource, "getrlimit", getrlimit)
-    fault = host.lack(need, "vm")
+    fault = linux.lack(need, "vm")
     assert fault is not None
     assert fault.problem == (
         "VFIO locks the guest's memory: 3145728 KiB, and you may lock 8192 KiB"
     )
     assert "/etc/security/limits.d/vmman.conf" in fault.hint
     limits[0] = -1
-    assert host.lack(need, "vm") is None
+    assert linux.lack(need, "vm") is None

@@ -11,15 +11,16 @@ import pytest
 
 from tests.run import freebsd as hosts
 from tests.run.freebsd import PAGE, FreeBsd
-from vm_run import host, prepare
-from vm_run.bhyve import needs as needs_bhyve
-from vm_run.bhyve.needs import Cpus, Module, Root, TapUp, Terminal, Vm, Wired, needs_of
-from vm_run.host_ends import looked_up
-from vm_run.needs import File, Interface, Lockable, Need, Pci, Tool, needs
-from vm_run.slots import place
+from vm_run.host import bhyve_requirements as needs_bhyve
+from vm_run.host import check, linux
+from vm_run.host.bhyve_requirements import Cpus, Module, Root, TapUp, Terminal, Vm, Wired, needs_of
+from vm_run.host.requirements import File, Interface, Lockable, Need, Pci, Tool, needs
+from vm_run.host.resolve import looked_up
+from vm_run.pci_slots import place
 from vm_spec import Context, loads, select
 from vm_spec.fault import Fault, VmError
 from vm_spec.machine import Machine
+from vm_state import platform
 
 freebsd = pytest.fixture(hosts.freebsd)
 
@@ -180,7 +181,7 @@ def test_everything_that_lacks_is_told_at_once_with_the_next_command(freebsd: Fr
 
 
 def lack(need: Need) -> Fault:
-    fault = host.lack(need, "web")
+    fault = linux.lack(need, "web")
     assert fault
     return fault
 
@@ -190,7 +191,7 @@ def test_without_a_way_to_run_a_vm_the_reason_is_one_of_the_faults(freebsd: Free
     assert "this bhyve has no monitor mode (-M)" in fault.problem
     assert fault.hint == "sudo vm-init web"
     freebsd.node("vmm/web")
-    assert host.lack(Vm(name="web"), "web") is None
+    assert linux.lack(Vm(name="web"), "web") is None
 
 
 MORE = '[targets.two]\nnext_target = "default"\nreboot_on = ["poweroff"]\n'
@@ -207,15 +208,15 @@ def test_what_the_monitor_mode_cannot_do_is_work_for_vm_init(freebsd: FreeBsd) -
         "reboot cannot work"
     )
     assert fault.hint == "have the VM made for you: sudo vm-init web"
-    assert host.lack(Vm(name="web"), "web") is None
+    assert linux.lack(Vm(name="web"), "web") is None
     freebsd.node("vmm/web")
-    assert host.lack(need, "web") is None
+    assert linux.lack(need, "web") is None
 
 
 def test_where_a_node_shows_that_vmm_is_loaded_nobody_is_asked(freebsd: FreeBsd) -> None:
     freebsd.loaded()
     freebsd.node("vmm/web")
-    assert host.lack(Vm(name="web"), "web") is None
+    assert linux.lack(Vm(name="web"), "web") is None
 
 
 def test_root_is_told_what_root_types(freebsd: FreeBsd) -> None:
@@ -223,9 +224,9 @@ def test_root_is_told_what_root_types(freebsd: FreeBsd) -> None:
     freebsd.loaded()
     assert lack(Vm(name="web")).hint == "kldload vmm"
     assert lack(Module(name="nmdm")).hint == "kldload nmdm"
-    assert host.lack(Root(why="x"), "web") is None
+    assert linux.lack(Root(why="x"), "web") is None
     freebsd.sysctl("net.link.tap.up_on_open", 0)
-    assert host.lack(TapUp(), "web") is None
+    assert linux.lack(TapUp(), "web") is None
 
 
 def test_a_firmware_of_roots_is_in_the_way_of_everybody_else(freebsd: FreeBsd) -> None:
@@ -249,7 +250,7 @@ def test_a_guest_has_at_most_as_many_processors_as_vmm_allows(
 ) -> None:
     if most is not None:
         freebsd.sysctl("hw.vmm.maxcpu", most)
-    fault = host.lack(Cpus(count=count), "web")
+    fault = linux.lack(Cpus(count=count), "web")
     assert bool(fault) is lacks
     if fault:
         assert fault.hint == "cpu = 4, or hw.vmm.maxcpu=5 in /boot/loader.conf"
@@ -273,9 +274,9 @@ def test_wired_memory_counts_with_what_others_have_wired(
         freebsd.sysctl("vm.max_user_wired", limit)
     freebsd.sysctl("vm.stats.vm.v_user_wire_count", used)
     need = Wired(name="web", bytes=wanted, why="passthru")
-    assert bool(host.lack(need, "web")) is lacks
+    assert bool(linux.lack(need, "web")) is lacks
     freebsd.node("vmm/web")  # the guest before has wired it: a reboot wires nothing more
-    assert host.lack(need, "web") is None
+    assert linux.lack(need, "web") is None
 
 
 def test_a_serial_port_is_a_terminal_that_is_the_users(freebsd: FreeBsd) -> None:
@@ -286,8 +287,8 @@ def test_a_serial_port_is_a_terminal_that_is_the_users(freebsd: FreeBsd) -> None
         )
         assert fault.hint.startswith('com1 = "nmdm"')
     assert lack(Terminal(path="/nowhere")).problem == "/nowhere: No such file or directory"
-    assert host.lack(Terminal(path="/dev/null"), "web") is None
-    assert host.lack(Terminal(path="/dev/nmdm-web.1A"), "web") is None  # its module's, not its own
+    assert linux.lack(Terminal(path="/dev/null"), "web") is None
+    assert linux.lack(Terminal(path="/dev/nmdm-web.1A"), "web") is None  # its module's, not its own
 
 
 def test_a_terminal_of_roots_is_told_with_the_rule_that_gives_it(freebsd: FreeBsd) -> None:
@@ -302,15 +303,15 @@ def test_a_tap_has_to_come_up_by_itself_where_bhyve_cannot_do_it(
 ) -> None:
     freebsd.release(release)
     freebsd.sysctl("net.link.tap.up_on_open", 0)
-    assert bool(host.lack(TapUp(), "web")) is lacks
+    assert bool(linux.lack(TapUp(), "web")) is lacks
     freebsd.sysctl("net.link.tap.up_on_open", 1)
-    assert host.lack(TapUp(), "web") is None
+    assert linux.lack(TapUp(), "web") is None
 
 
 def test_a_tap_is_a_node_that_is_the_users(freebsd: FreeBsd) -> None:
     freebsd.node("tap1")
     freebsd.node("tap2", mine=False)
-    assert host.lack(Interface(name="tap1"), "web") is None
+    assert linux.lack(Interface(name="tap1"), "web") is None
     assert lack(Interface(name="tap2")).problem == f"{freebsd.dev}/tap2 is not yours"
     missing = lack(Interface(name="tap3"))
     assert (missing.problem, missing.hint) == ("tap tap3 is missing", "sudo vm-init web")
@@ -321,9 +322,9 @@ def test_a_tap_is_a_node_that_is_the_users(freebsd: FreeBsd) -> None:
 def test_a_pci_device_is_one_that_ppt_keeps_for_guests(freebsd: FreeBsd, listing: str) -> None:
     freebsd.pci(listing)
     lookup = ("0x10de1043", "0x1b808591")
-    assert host.pci_address(lookup) == "0000:01:00.0"
-    assert host.lack(Pci(address="0000:01:00.0"), "web") is None
-    assert host.lack(Pci(lookup=lookup), "web") is None
+    assert linux.pci_address(lookup) == "0000:01:00.0"
+    assert linux.lack(Pci(address="0000:01:00.0"), "web") is None
+    assert linux.lack(Pci(lookup=lookup), "web") is None
     fault = lack(Pci(address="0000:01:00.1"))
     assert fault.problem == "PCI device pci0:1:0:1 is not bound to ppt, but to none"
     assert fault.hint == "sudo vm-init web"
@@ -347,7 +348,7 @@ def test_a_pci_device_that_no_guest_can_have_is_told_as_that(address: str, probl
 @pytest.mark.usefixtures("freebsd")
 def test_what_is_looked_for_and_not_there_is_told_by_its_numbers() -> None:
     lookup = ("0x10de1043", "0x1b800000")
-    assert host.pci_address(lookup) == ""
+    assert linux.pci_address(lookup) == ""
     assert lack(Pci(lookup=lookup)).problem == "there is no PCI device 0x10de1043 0x1b800000"
 
 
@@ -370,13 +371,13 @@ def test_a_pciconf_that_fails_says_why_and_does_not_say_that_nothing_is_there(
         "exit status 1: pciconf: /dev/pci: busy"
     )
     with pytest.raises(VmError, match="/dev/pci: busy"):
-        host.pci_address(("0x10de1043", "0x1b808591"))
+        linux.pci_address(("0x10de1043", "0x1b808591"))
 
 
 def test_the_programs_are_found_with_a_path_that_lacks_them(
     freebsd: FreeBsd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vm_run.freebsd import kernel as bsd_kernel
+    from vm_run.host import freebsd_kernel as bsd_kernel
 
     monkeypatch.setattr(bsd_kernel, "_FOLDERS", (str(freebsd.home.bin),))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -393,19 +394,19 @@ def test_fix_lets_vm_init_make_the_vm_its_modules_and_its_taps_in_one_call(
     freebsd.sysctl("net.link.tap.up_on_open", 1)
     freebsd.home.program("sudo", SUDO.format(freebsd.place, freebsd.dev, freebsd.dev))
     described = machine(DESCRIBED)
-    assert len(prepare.lacks(described, "vm")) == 2
+    assert len(check.lacks(described, "vm")) == 2
     told: list[str] = []
-    prepare.require(described, "vm", True, told.append)
+    check.require(described, "vm", True, told.append)
     assert told == ["sudo vm-init vm"]
     assert (freebsd.place / "sudo.calls").read_text() == "vm-init vm\n"
-    assert prepare.lacks(described, "vm") == []
+    assert check.lacks(described, "vm") == []
 
 
 def test_what_vm_init_cannot_mend_is_told_after_all(freebsd: FreeBsd) -> None:
     freebsd.home.program("sudo", "#!/bin/sh\nexit 0\n")
     described = machine(f"{ROM.replace('/rom.fd', str(freebsd.place / 'BHYVE_UEFI.fd'))}{PASSTHRU}")
     with pytest.raises(VmError) as caught:
-        prepare.require(described, "vm", True, lambda _: None)
+        check.require(described, "vm", True, lambda _: None)
     problems = [fault.problem for fault in caught.value.faults]
     assert problems[1:] == ["bhyve hands PCI devices over for root alone"]
 
@@ -415,7 +416,7 @@ def test_root_is_no_customer_of_vm_init(freebsd: FreeBsd) -> None:
     freebsd.loaded()
     freebsd.home.program("sudo", SUDO.format(freebsd.place, freebsd.dev, freebsd.dev))
     with pytest.raises(VmError, match="kldload vmm"):
-        prepare.require(machine('[bhyve]\nloader = "none"'), "vm", True, lambda _: None)
+        check.require(machine('[bhyve]\nloader = "none"'), "vm", True, lambda _: None)
     assert not (freebsd.place / "sudo.calls").exists()
 
 
@@ -427,7 +428,7 @@ def test_on_freebsd_a_machine_of_qemus_is_not_asked_what_bhyve_needs(freebsd: Fr
 def test_elsewhere_bhyve_is_what_lacks_and_nothing_of_freebsd_is_asked(
     freebsd: FreeBsd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "is_bsd", lambda: False)
+    monkeypatch.setattr(platform, "is_bsd", lambda: False)
     monkeypatch.setenv("BHYVE_BIN", "no-such-bhyve")
     text = f'com2 = "/dev/cuau0"\nhypervisor = "bhyve"\n{ROM}[disk.a]\npath = "a.img"\n{PASSTHRU}'
     said = freebsd.home.lacks(text)
@@ -452,9 +453,9 @@ def test_on_linux_nothing_of_freebsd_is_loaded(tmp_path: Path) -> None:
     import sys
 
     program = (
-        "import sys\nfrom vm_run import prepare\nfrom vm_spec import Context, loads\n"
+        "import sys\nfrom vm_run.host import check\nfrom vm_spec import Context, loads\n"
         "text = '[net.a]\\nname = \"tap0\"\\n'\n"
-        "prepare.lacks(loads(text, Context(name='vm', folder='/vm')).machine, 'vm')\n"
+        "check.lacks(loads(text, Context(name='vm', folder='/vm')).machine, 'vm')\n"
         "print(*sorted(name for name in sys.modules if 'bsd' in name or 'bhyve' in name))\n"
     )
     done = subprocess.run(

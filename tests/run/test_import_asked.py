@@ -178,7 +178,7 @@ STARTED = """
 import sys
 from vm_run.__main__ import main
 main(sys.argv[1:])
-print(*(name for name in sys.modules if name.startswith("vm_run.imports")), sep=" ")
+print(*(name for name in sys.modules if name.startswith("vm_import")), sep=" ")
 """
 
 

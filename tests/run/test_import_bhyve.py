@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 from tests.run.bhyve_meaning import emitted, filed, meaning, read_file, with_bridges
+from vm_import.bhyve import imported
+from vm_import.bhyve_cards import generated
+from vm_import.bhyve_config import get
+from vm_import.bhyve_model import Answer, answer
 from vm_run.bhyve import argv
-from vm_run.imports.bhyve import imported
-from vm_run.imports.bhyve_cards import generated
-from vm_run.imports.bhyve_model import Answer, answer
-from vm_run.imports.bhyve_tree import get
-from vm_run.slots import Placed, place
+from vm_run.pci_slots import Placed, place
 from vm_spec import Context, loads
 from vm_spec.devices import E1000, VirtioBlk
 from vm_spec.fault import VmError
 from vm_spec.machine import Machine, Tpm, TpmType
-from vm_spec.words import FilePath
+from vm_spec.types import FilePath
 
 RECORDS: dict[str, Any] = json.loads((Path(__file__).parent / "data/bhyve-argv.json").read_text())
 CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in RECORDS["cases"]}

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.run.bhyve_lines import FILES, LINES, PAIRS, PIECES, WORDS, Words
 from tests.run.bhyve_meaning import emitted, filed, meaning, with_bridges
 from tests.run.vm import HOUSE
-from vm_run.imports import kinds
-from vm_run.imports.bhyve import imported
-from vm_run.imports.bhyve_model import Answer, answer
-from vm_run.imports.bhyve_options import options
-from vm_run.slots import place
+from vm_import import detect
+from vm_import.bhyve import imported
+from vm_import.bhyve_model import Answer, answer
+from vm_import.bhyve_options import options
+from vm_run.pci_slots import place
 from vm_spec import Context, loads
 from vm_spec.fault import VmError
 
@@ -64,7 +64,7 @@ def test_any_command_line_that_bhyve_takes_means_the_same_when_it_was_imported(
         return
     assert means_the_same(text, theirs)
     assert firmware_files(loads(text).machine.bhyve.args) == firmware_files(args)
-    assert kinds.is_native(text.encode(), "vm.toml")
+    assert detect.is_native(text.encode(), "vm.toml")
 
 
 @settings(
@@ -82,7 +82,7 @@ def test_any_flat_file_that_bhyve_takes_means_the_same_when_it_was_imported(file
         assume(False)
         raise
     try:
-        written = kinds.imported(text.encode(), "/a/web.conf")
+        written = detect.imported(text.encode(), "/a/web.conf")
     except VmError as error:
         assert "and vm-run gives each machine" in error.faults[0].problem
         return
@@ -109,7 +109,7 @@ def test_any_words_are_a_description_or_a_fault(words: Words, file: str) -> None
 )
 def test_any_flat_file_is_a_description_or_a_fault(data: bytes) -> None:
     try:
-        loads(kinds.imported(data, "web.conf"))
+        loads(detect.imported(data, "web.conf"))
     except VmError as error:
         assert error.status == 65
 
@@ -135,13 +135,13 @@ READ = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 from vm_run.bhyve import argv
-from vm_run.imports import kinds
-from vm_run.slots import place
+from vm_import import detect
+from vm_run.pci_slots import place
 from vm_spec import Context, loads
 from vm_spec.fault import VmError
 for text in sys.stdin.read().split("\\0"):
     try:
-        made = text if "hypervisor" in text else kinds.imported(text.encode(), "x")
+        made = text if "hypervisor" in text else detect.imported(text.encode(), "x")
         description = loads(made, Context(name="x"))
         print(bool(argv(place(description, description.machine))))
     except VmError as error:

@@ -6,9 +6,9 @@ import pytest
 
 from tests.run.others import LIBVIRT, QUICKEMU, VM_BHYVE
 from tests.run.test_import_boot import BOOTED
+from vm_import import detect
 from vm_run import bhyve, qemu
-from vm_run.imports import kinds
-from vm_run.slots import place
+from vm_run.pci_slots import place
 from vm_spec import Context, loads, select
 from vm_spec.devices import Disk
 from vm_spec.fault import VmError
@@ -18,7 +18,7 @@ ON_BHYVE_ONLY = (("graphic.wait", "false"), ("com1", "socket"), ("bootrom", "uef
 
 
 def written(name: str) -> str:
-    return kinds.imported(ALL[name].encode(), "x.conf")
+    return detect.imported(ALL[name].encode(), "x.conf")
 
 
 def told(name: str) -> list[str]:
@@ -122,4 +122,4 @@ def test_macos_has_the_files_that_quickget_puts_beside_its_disk() -> None:
 def test_an_example_that_no_x86_machine_runs_is_refused() -> None:
     for text in ('guest_os="linux"\narch="aarch64"\n', "<domain type='xen'/>"):
         with pytest.raises(VmError, match=r"aarch64|no domain"):
-            kinds.imported(text.encode(), "x.conf")
+            detect.imported(text.encode(), "x.conf")

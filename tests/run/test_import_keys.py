@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm_run.imports import libvirt, quickemu, vmbhyve
+from vm_import import libvirt, quickemu, vm_bhyve
 from vm_spec import loads
 
 if TYPE_CHECKING:
@@ -231,15 +231,15 @@ def last(text: str) -> tuple[str, str]:
 @pytest.mark.parametrize("text", keys(VM_BHYVE_CARRIED))
 def test_each_documented_key_of_vm_bhyves_makes_another_machine(text: str) -> None:
     before, _ = last(text)
-    assert carried(vmbhyve.imported, VM_BHYVE + before, f"{VM_BHYVE}{text}\n")
+    assert carried(vm_bhyve.imported, VM_BHYVE + before, f"{VM_BHYVE}{text}\n")
 
 
 @pytest.mark.parametrize("text", keys(VM_BHYVE_NAMED))
 def test_each_key_of_vm_bhyves_that_is_not_carried_is_named(text: str) -> None:
     before, key = last(text)
-    told = comments(vmbhyve.imported(f"{VM_BHYVE}{text}\n", "x"))
+    told = comments(vm_bhyve.imported(f"{VM_BHYVE}{text}\n", "x"))
     value = text.rpartition('="')[2].rstrip('"').rpartition(" ")[2]
-    untold = comments(vmbhyve.imported(VM_BHYVE + before, "x"))
+    untold = comments(vm_bhyve.imported(VM_BHYVE + before, "x"))
     assert told != untold
     assert key in told or value in told
 
@@ -262,7 +262,7 @@ def test_each_key_of_quickemus_that_is_not_carried_is_named(text: str) -> None:
 @given(st.text("abcdefgh_", min_size=3, max_size=20), st.sampled_from(["yes", "no", "0", "x"]))
 def test_a_key_that_nobody_knows_is_named_by_itself(word: str, value: str) -> None:
     line = f'zz_{word}="{value}"\n'
-    for read, before in ((vmbhyve.imported, VM_BHYVE), (quickemu.imported, QUICKEMU)):
+    for read, before in ((vm_bhyve.imported, VM_BHYVE), (quickemu.imported, QUICKEMU)):
         written = read(before + line, "x")
         assert f"zz_{word} {value}" in comments(written)
         assert meaning(written) == meaning(read(before, "x"))
@@ -592,7 +592,7 @@ def test_what_a_domain_says_of_its_tables_is_what_its_guest_reads() -> None:
 
 def test_threat_b7_a_password_is_in_no_result() -> None:
     for before in ("", 'graphics="yes"\n'):
-        text = vmbhyve.imported(f'{VM_BHYVE}{before}vnc_password="geheim"\n', "x")
+        text = vm_bhyve.imported(f'{VM_BHYVE}{before}vnc_password="geheim"\n', "x")
         assert "vnc_password" in comments(text)
         assert "geheim" not in text
     for element in ("graphics type='vnc'", "graphics type='spice'", "redirdev", "channel"):
@@ -610,7 +610,7 @@ def test_threat_b7_a_password_is_in_no_result() -> None:
     ],
 )  # fmt: skip
 def test_threat_b7_a_password_in_an_odd_line_is_in_no_result(line: str) -> None:
-    for read, before in ((vmbhyve.imported, VM_BHYVE), (quickemu.imported, QUICKEMU)):
+    for read, before in ((vm_bhyve.imported, VM_BHYVE), (quickemu.imported, QUICKEMU)):
         text = read(f"{before}{line}\n", "x")
         assert re.search("password|passwd|secret", comments(text), re.IGNORECASE)
         assert "geheim" not in text

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.run.qemu_given import values
 from tests.run.vm import HOUSE
+from vm_import import detect, libvirt, quickemu, shell, vm_bhyve
 from vm_run import bhyve, qemu
-from vm_run.imports import kinds, libvirt, quickemu, shell, vmbhyve
-from vm_run.slots import place
+from vm_run.pci_slots import place
 from vm_spec import loads, select
 from vm_spec.devices import (
     AhciCd,
@@ -33,7 +33,7 @@ from vm_spec.devices import (
     VirtioScsi,
 )
 from vm_spec.fault import VmError
-from vm_spec.words import Cpu
+from vm_spec.types import Cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -300,7 +300,7 @@ def test_words_and_arrays_of_a_shell_are_read_as_it_does() -> None:
 
 
 def test_a_vm_bhyve_configuration_is_the_same_machine() -> None:
-    text = vmbhyve.imported(VM_BHYVE, "web")
+    text = vm_bhyve.imported(VM_BHYVE, "web")
     found = machine(text)
     assert found.cpu == Cpu(sockets=2, cores=2)
     assert (str(found.mem), found.bootrom, found.utc_clock) == ("2G", "uefi", False)
@@ -323,7 +323,7 @@ def test_a_vm_bhyve_configuration_is_the_same_machine() -> None:
 
 
 def test_a_screen_of_vm_bhyves_for_everybody_is_for_this_host_now() -> None:
-    text = vmbhyve.imported(VM_BHYVE, "web")
+    text = vm_bhyve.imported(VM_BHYVE, "web")
     screen = machine(text).graphic
     assert screen is not None
     assert (screen.host, screen.port, screen.width, screen.height) == (
@@ -337,7 +337,7 @@ def test_a_screen_of_vm_bhyves_for_everybody_is_for_this_host_now() -> None:
 
 
 def test_a_vm_bhyve_configuration_gives_command_lines_of_both() -> None:
-    text = vmbhyve.imported(VM_BHYVE, "web")
+    text = vm_bhyve.imported(VM_BHYVE, "web")
     line = on_bhyve(text)
     assert line[-1] == "web"
     assert values(line, "-m") == ["2G"]
@@ -349,7 +349,7 @@ def test_a_vm_bhyve_configuration_gives_command_lines_of_both() -> None:
 
 
 def test_what_vm_bhyve_has_and_we_have_not_is_told() -> None:
-    text = vmbhyve.imported('loader="x86"\ndisk0_type="x"\ndisk0_name="y"\ngrub_run0="z"', "x")
+    text = vm_bhyve.imported('loader="x86"\ndisk0_type="x"\ndisk0_name="y"\ngrub_run0="z"', "x")
     told = comments(text)
     assert "the loader x86" in told
     assert "disk0: x file y" in told
@@ -357,7 +357,7 @@ def test_what_vm_bhyve_has_and_we_have_not_is_told() -> None:
 
 
 def test_each_line_of_vm_bhyves_stands_for_itself() -> None:
-    text = vmbhyve.imported('loader="uefi"\ngrub_run0="a # b"\nodd=(1 2)\ncpu=3\n', "x")
+    text = vm_bhyve.imported('loader="uefi"\ngrub_run0="a # b"\nodd=(1 2)\ncpu=3\n', "x")
     assert machine(text).cpu.count == 3
     told = comments(text)
     assert 'grub_run0="a (not a plain key and value)' in told
@@ -366,7 +366,7 @@ def test_each_line_of_vm_bhyves_stands_for_itself() -> None:
 
 def test_a_hint_is_whole_for_each_disk_and_each_card() -> None:
     disks = "".join(f'disk{n}_type="virtio-blk"\ndisk{n}_name="{n}.img"\n' for n in "012")
-    told = comments(vmbhyve.imported(f'loader="uefi"\n{disks}', "x"))
+    told = comments(vm_bhyve.imported(f'loader="uefi"\n{disks}', "x"))
     assert told.count("or write its whole path.") == 3
     cards = "".join(
         f"<interface type='network'><source network='n{n}'/></interface>" for n in "012"
@@ -377,14 +377,14 @@ def test_a_hint_is_whole_for_each_disk_and_each_card() -> None:
 
 
 def test_a_key_of_vm_bhyves_without_its_device_is_told() -> None:
-    text = vmbhyve.imported('loader="uefi"\nnetwork9="x"\npassthru00="1/0/0"\ndisk07="y"', "x")
+    text = vm_bhyve.imported('loader="uefi"\nnetwork9="x"\npassthru00="1/0/0"\ndisk07="y"', "x")
     assert machine(text).emulations == ()
     assert "network9 x" in comments(text)
     assert "passthru00 1/0/0" in comments(text)
 
 
 def test_a_disk_of_vm_bhyves_without_a_type_is_told() -> None:
-    told = comments(vmbhyve.imported('loader="uefi"\ndisk3_name="lost.img"', "x"))
+    told = comments(vm_bhyve.imported('loader="uefi"\ndisk3_name="lost.img"', "x"))
     assert "disk3_name lost.img" in told
 
 
@@ -509,11 +509,11 @@ def test_threat_b7_xml_that_is_hostile_or_no_domain_is_refused(text: str) -> Non
 BLANKS = " " * 60_000
 READ = """
 import sys
-from vm_run.imports import kinds
+from vm_import import detect
 from vm_spec.fault import VmError
 for text in sys.stdin.buffer.read().split(b"\\0"):
     try:
-        print(bool(kinds.imported(text, "x")))
+        print(bool(detect.imported(text, "x")))
     except VmError as error:
         print(error.status)
 """
@@ -541,7 +541,7 @@ def test_threat_b7_a_long_run_of_blanks_costs_no_more_than_other_text() -> None:
 )
 def test_threat_b7_what_is_nested_too_deeply_is_refused(text: str) -> None:
     with pytest.raises(VmError) as caught:
-        kinds.imported(text.encode(), "x")
+        detect.imported(text.encode(), "x")
     assert caught.value.status == 65
 
 
@@ -583,7 +583,7 @@ def test_a_disk_that_cannot_be_said_whole_is_left_out() -> None:
     ],
 )
 def test_a_file_is_known_by_what_is_in_it(text: str, name: str, kind: str) -> None:
-    written = kinds.imported(text.encode(), "/some/where/file.txt")
+    written = detect.imported(text.encode(), "/some/where/file.txt")
     assert machine(written).name == name
     assert kind in written.splitlines()[0]
     assert on_qemu(written)
@@ -592,15 +592,15 @@ def test_a_file_is_known_by_what_is_in_it(text: str, name: str, kind: str) -> No
 def test_what_a_description_of_ours_says_is_what_it_says_afterwards() -> None:
     for path in sorted((Path(__file__).parents[2] / "examples").glob("vm*n.*")):
         if path.suffix in (".toml", ".json"):
-            assert machine(kinds.imported(path.read_bytes(), path.name)).emulations
+            assert machine(detect.imported(path.read_bytes(), path.name)).emulations
 
 
 def test_a_file_of_no_known_kind_is_refused_with_what_is_known() -> None:
     with pytest.raises(VmError, match="quickemu or of vm-bhyve"):
-        kinds.imported(b"hello, world\n", "x.conf")
+        detect.imported(b"hello, world\n", "x.conf")
 
 
-@pytest.mark.parametrize("read", [quickemu.imported, vmbhyve.imported, libvirt.imported])
+@pytest.mark.parametrize("read", [quickemu.imported, vm_bhyve.imported, libvirt.imported])
 def test_what_is_another_kind_of_file_is_refused(read: Callable[[bytes, str], str]) -> None:
     assert fault(read, "nothing of anybody's\n")
     assert fault(read, "\0")
@@ -616,7 +616,7 @@ PIECES = st.sampled_from([
 
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=40).map("".join)))
 def test_any_text_is_a_description_or_a_fault(text: str) -> None:
-    for read in (quickemu.imported, vmbhyve.imported, libvirt.imported):
+    for read in (quickemu.imported, vm_bhyve.imported, libvirt.imported):
         try:
             loads(read(text, "web"))
         except VmError as error:
@@ -626,7 +626,7 @@ def test_any_text_is_a_description_or_a_fault(text: str) -> None:
 @given(st.one_of(st.binary(), st.lists(PIECES, max_size=40).map(lambda x: "".join(x).encode())))
 def test_any_bytes_are_a_description_or_a_fault(data: bytes) -> None:
     try:
-        loads(kinds.imported(data, "web.conf"))
+        loads(detect.imported(data, "web.conf"))
     except VmError as error:
         assert error.status == 65
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_run import locks
+from vm_state import lock
 
 Two = tuple[int, int]
 
@@ -29,53 +29,53 @@ def two(tmp_path: Path) -> Iterator[Two]:
 
 def test_who_opened_the_file_otherwise_is_kept_out_of_that_byte_alone(two: Two) -> None:
     mine, theirs = two
-    locks.take(mine)
-    locks.take(mine)  # once more is no fault
-    assert locks.is_held(theirs)
-    assert not locks.is_held(mine)
+    lock.take(mine)
+    lock.take(mine)  # once more is no fault
+    assert lock.is_held(theirs)
+    assert not lock.is_held(mine)
     with pytest.raises(BlockingIOError):
-        locks.take(theirs)
-    assert not locks.is_held(theirs, 1)
-    locks.take(theirs, 1)
+        lock.take(theirs)
+    assert not lock.is_held(theirs, 1)
+    lock.take(theirs, 1)
     with pytest.raises(BlockingIOError):
-        locks.take(mine, 1)
+        lock.take(mine, 1)
 
 
 def test_what_was_let_go_can_be_taken(two: Two) -> None:
     mine, theirs = two
-    locks.take(mine)
-    locks.take(mine, 1)
-    locks.drop(mine)
-    locks.take(theirs)
+    lock.take(mine)
+    lock.take(mine, 1)
+    lock.drop(mine)
+    lock.take(theirs)
     with pytest.raises(BlockingIOError):
-        locks.take(theirs, 1)
+        lock.take(theirs, 1)
 
 
 def test_who_waits_has_it_as_soon_as_it_is_let_go(two: Two) -> None:
     mine, theirs = two
-    locks.take(mine)
+    lock.take(mine)
     seen: list[str] = []
 
     def wait() -> None:
-        locks.take(theirs, wait=True)
+        lock.take(theirs, wait=True)
         seen.append("taken")
 
     waiting = threading.Thread(target=wait)
     waiting.start()
     seen.append("let go")
-    locks.drop(mine)
+    lock.drop(mine)
     waiting.join(30)
     assert seen == ["let go", "taken"]
 
 
 def test_a_lock_ends_with_the_last_descriptor_of_its_open_file(two: Two) -> None:
     mine, theirs = two
-    locks.take(mine)
+    lock.take(mine)
     copy = os.dup(mine)
     other = os.open(f"/proc/self/fd/{mine}", os.O_RDONLY)
     os.close(other)  # of another open file: no matter
     os.close(copy)
-    assert locks.is_held(theirs)
+    assert lock.is_held(theirs)
 
 
 @pytest.mark.parametrize("number", [PermissionError, BlockingIOError])
@@ -87,7 +87,7 @@ def test_both_numbers_for_a_lock_that_is_held_are_one(
 
     monkeypatch.setattr(fcntl, "fcntl", held)
     with pytest.raises(BlockingIOError):
-        locks.take(two[0])
+        lock.take(two[0])
 
 
 def test_freebsd_is_asked_in_its_own_order_and_names_the_process(
@@ -101,10 +101,10 @@ def test_freebsd_is_asked_in_its_own_order_and_names_the_process(
         asked.append(struct.unpack("qqihhi4x", request))
         return struct.pack("qqihhi4x", 0, 1, 4711, next(kinds), os.SEEK_SET, 0)
 
-    monkeypatch.setattr(locks, "_LINUX", False)
-    monkeypatch.setattr(locks, "_FLOCK", "qqihhi4x")
+    monkeypatch.setattr(lock, "_LINUX", False)
+    monkeypatch.setattr(lock, "_FLOCK", "qqihhi4x")
     monkeypatch.setattr(fcntl, "fcntl", answer)
-    assert [locks.holder(two[0]), locks.holder(two[0])] == [4711, 0]
+    assert [lock.holder(two[0]), lock.holder(two[0])] == [4711, 0]
     assert asked == [(0, 1, 0, fcntl.F_WRLCK, os.SEEK_SET, 0)] * 2
 
 
@@ -112,8 +112,8 @@ def test_a_file_that_was_removed_or_replaced_is_not_at_its_name(tmp_path: Path) 
     path = tmp_path / "lock"
     path.touch()
     with path.open("rb") as file:
-        assert locks.is_at(file.fileno(), str(path))
+        assert lock.is_at(file.fileno(), str(path))
         path.unlink()
-        assert not locks.is_at(file.fileno(), str(path))
+        assert not lock.is_at(file.fileno(), str(path))
         path.touch()
-        assert not locks.is_at(file.fileno(), str(path))
+        assert not lock.is_at(file.fileno(), str(path))

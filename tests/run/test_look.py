@@ -11,7 +11,7 @@ import pytest
 from tests.run.home import Home
 from tests.run.vm import HOUSE
 from vm_spec import Context, loads
-from vm_spec.value import replace
+from vm_spec.frozen import replace
 
 WHOLE = """\
 mem = "1G"

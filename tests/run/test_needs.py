@@ -13,8 +13,8 @@ import pytest
 
 from tests.run.home import Home, leftover, listening
 from tests.run.vm import HOUSE
-from vm_run import ends, host
-from vm_run.needs import (
+from vm_run.host import endpoints, linux
+from vm_run.host.requirements import (
     File,
     Folder,
     FreeSocket,
@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_read_is_told_without_advice_to_make_it(home: Home
     ],
 )
 def test_a_node_is_asked_of_vm_init_only_where_vm_init_gives_it(need: File, hint: str) -> None:
-    fault = host.lack(need, "web")
+    fault = linux.lack(need, "web")
     assert fault
     assert fault.problem == "/dev/no such is missing"
     assert fault.hint.startswith(hint)
@@ -199,7 +199,7 @@ def test_a_node_is_asked_of_vm_init_only_where_vm_init_gives_it(need: File, hint
 
 def test_a_node_that_is_not_ours_is_asked_of_the_admin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", never)
-    fault = host.lack(File(path="/dev/null", hint=MADE), "web")
+    fault = linux.lack(File(path="/dev/null", hint=MADE), "web")
     assert fault
     assert fault.problem == "/dev/null is not yours to open"
     assert fault.hint == "ask the admin for it; ls -l /dev/null shows whose it is"
@@ -211,11 +211,11 @@ def never(path: str, mode: int) -> bool:
 
 def test_a_program_that_is_not_there_is_told_with_how_to_get_it(home: Home) -> None:
     need = Tool(name="no-such-program", hint="install it")
-    fault = host.lack(need, "web")
+    fault = linux.lack(need, "web")
     assert fault
     assert (fault.problem, fault.hint) == ("no-such-program is not there", "install it")
     home.program("no-such-program")
-    assert host.lack(need, "web") is None
+    assert linux.lack(need, "web") is None
 
 
 def test_a_link_that_leads_nowhere_is_told(home: Home) -> None:
@@ -242,24 +242,24 @@ def test_an_interface_that_is_no_tap_is_no_work_for_vm_init(home: Home) -> None:
 def test_what_sysfs_says_of_a_tap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], problem: str
 ) -> None:
-    monkeypatch.setattr(host, "_SYS", str(tmp_path))
+    monkeypatch.setattr(linux, "_SYS", str(tmp_path))
     for name, content in files.items():
         (tmp_path / "class/net/t0").mkdir(parents=True, exist_ok=True)
         (tmp_path / "class/net/t0" / name).write_text(f"{content}\n")
-    fault = host.lack(Interface(name="t0"), "vm")
+    fault = linux.lack(Interface(name="t0"), "vm")
     assert (fault.problem if fault else "") == problem
 
 
 def test_a_tap_of_another_user_is_told_as_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "_SYS", str(tmp_path))
+    monkeypatch.setattr(linux, "_SYS", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     tap = tmp_path / "class/net/t0"
     tap.mkdir(parents=True)
     (tap / "tun_flags").write_text("0x1002\n")
     (tap / "owner").write_text("1001\n")
-    fault = host.lack(Interface(name="t0"), "web")
+    fault = linux.lack(Interface(name="t0"), "web")
     assert fault
     assert (fault.problem, fault.hint) == ("tap t0 belongs to another user", "sudo vm-init web")
 
@@ -340,7 +340,7 @@ def test_a_listener_too_busy_to_answer_is_still_one(
         busy.listen(0)
         first.connect(str(path))
         monkeypatch.setattr(socket.socket, "settimeout", at_once)
-        assert not ends.is_leftover(str(path))
+        assert not endpoints.is_leftover(str(path))
 
 
 def test_a_file_where_a_socket_should_be_is_kept(home: Home) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.run.home import command
 from tests.run.vm import Vm
-from vm_run.notify import Manager, message
+from vm_run.sd_notify import Manager, message
 
 
 class Listener:
@@ -146,4 +146,4 @@ def test_who_is_told_nothing_loads_nothing(vm: Vm) -> None:
     vm.describe('[disk.root]\npath = "gone.img"\n')
     done = command(vm, "vm", PYTHONVERBOSE="1")
     assert "vm_run.session" in done.stderr
-    assert "vm_run.notify" not in done.stderr
+    assert "vm_run.sd_notify" not in done.stderr

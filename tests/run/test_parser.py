@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vm_run.parser import Parser, told_version
 from vm_spec.fault import VmError
+from vm_state.parser import Parser, told_version
 
 
 def a_parser() -> Parser:

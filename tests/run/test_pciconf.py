@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.run.freebsd import DATA
-from vm_run.freebsd.pciconf import Card, cards, find
+from vm_run.host.pciconf import Card, cards, find
 
 GTX = Card(address="0000:01:00.0", driver="ppt", header=0, ids=("10de", "1043", "1b80", "8591"))
 

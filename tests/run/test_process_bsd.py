@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.lacking import need
-from vm_run import process
-from vm_run.freebsd import process as process_bsd
+from vm_state import process
+from vm_state import process_freebsd as process_bsd
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from vm_run.qemu import argv
 from vm_run.wiring import Wiring
 from vm_spec.devices import Drive, DriveInterface
 from vm_spec.machine import Accelerator, Com, Gdb, Qemu, Uuid
-from vm_spec.words import Cpu, FilePath, Label, Size
+from vm_spec.types import Cpu, FilePath, Label, Size
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 TEMPLATE = [

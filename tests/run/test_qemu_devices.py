@@ -35,7 +35,7 @@ from vm_spec.devices import (
     Xhci,
 )
 from vm_spec.machine import Qemu
-from vm_spec.words import FilePath, Label, Mac, PciId
+from vm_spec.types import FilePath, Label, Mac, PciId
 
 MAC = Mac("02:00:5e:10:00:01")
 STORAGE = {"id": "a", "bus": "pcie.0", "addr": "2.0"}

@@ -7,7 +7,7 @@ import pytest
 from tests.run.qemu_given import A, of, said, values
 from vm_run.wiring import Wiring
 from vm_spec.devices import E1000, Graphic, HexPair, Lookup, Passthru, PortName, VirtioNet
-from vm_spec.words import IfName, Label
+from vm_spec.types import IfName, Label
 
 
 def test_macvtaps_come_as_descriptors_numbered_from_10_in_a_dry_run() -> None:

@@ -11,7 +11,7 @@ from vm_run.qemu import arguments
 from vm_run.wiring import Wiring
 from vm_spec.devices import Graphic, PortName, Virtio9p, VirtioBlk, VirtioNet
 from vm_spec.machine import Com, Qemu
-from vm_spec.words import FilePath, Forward, Label, PciSlot
+from vm_spec.types import FilePath, Forward, Label, PciSlot
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 

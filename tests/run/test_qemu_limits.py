@@ -25,7 +25,7 @@ from vm_spec.devices import (
     Xhci,
 )
 from vm_spec.machine import Com, Qemu
-from vm_spec.words import FilePath, Label, PciSlot
+from vm_spec.types import FilePath, Label, PciSlot
 
 
 def screen(**fields: Any) -> dict[str, Any]:

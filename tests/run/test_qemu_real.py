@@ -38,12 +38,12 @@ from vm_spec.devices import (
     Xhci,
 )
 from vm_spec.machine import Com, Qemu
-from vm_spec.words import Cpu, FilePath, Label, Mac, PciSlot
+from vm_spec.types import Cpu, FilePath, Label, Mac, PciSlot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
 
 QEMU = shutil.which("qemu-system-x86_64")
 SCREEN_PORT = 6000 + os.getpid() % 20000  # another one for each of pytest's workers

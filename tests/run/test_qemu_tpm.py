@@ -8,7 +8,7 @@ from tests.run.qemu_given import MICROVM, placed, read, refused, said
 from vm_run.qemu import arguments
 from vm_run.wiring import Wiring
 from vm_spec.machine import Tpm, TpmInterface, TpmType
-from vm_spec.words import FilePath
+from vm_spec.types import FilePath
 
 
 def told(tpm: Tpm, wiring: Wiring) -> list[tuple[str, object]]:

@@ -6,7 +6,7 @@ import pytest
 
 from vm_run.reboot import Boot, Policy, Stop, after
 from vm_spec.machine import Machine, Outcome
-from vm_spec.words import Label, VmName
+from vm_spec.types import Label, VmName
 
 REBOOT, CRASH = Outcome("reboot"), Outcome("triple-fault")
 MACHINE = Machine(name=VmName("vm"), reboot_limit=3)

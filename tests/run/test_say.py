@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from vm_run.messages import ended, forwards, line, say, sentence
 from vm_run.options import Ending
-from vm_run.say import ended, forwards, line, say, sentence
 from vm_spec import Context, loads
 from vm_spec.machine import Outcome
 

@@ -17,9 +17,9 @@ from tests.run.browser import Browser
 from tests.run.home import command
 from tests.run.pixels import alike, decoded, lit, lower
 from tests.run.vm import Vm
-from vm_run.screens.picture import Picture
-from vm_run.screens.rfb import look
-from vm_run.screens.screen import reach
+from vm_console.picture import Picture
+from vm_console.rfb import look
+from vm_console.screen import reach
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("screen")]
 
@@ -36,7 +36,7 @@ class Served:
         self.errors = vm.folder / "web.err"
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "vm_run.console", "--web", vm.name],
+                [sys.executable, "-m", "vm_console", "--web", vm.name],
                 cwd=vm.folder, env=vm.environment() | novnc(), stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
@@ -193,7 +193,7 @@ def test_a_machine_without_a_screen_is_told_so(vm: Vm) -> None:
     assert done.stderr == f"vm-run: vm has no screen\n  {hint}\n"
     assert not (vm.folder / "shot.png").exists()
     page = subprocess.run(
-        [sys.executable, "-m", "vm_run.console", "--web", vm.name],
+        [sys.executable, "-m", "vm_console", "--web", vm.name],
         cwd=vm.folder, env=vm.environment() | novnc(), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

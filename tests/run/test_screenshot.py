@@ -24,17 +24,17 @@ from tests.run.person import Person
 from tests.run.pixels import decoded
 from tests.run.qemu_given import said
 from tests.run.vm import Vm
-from vm_run import state
-from vm_run.process import started_at
-from vm_run.screens.picture import Picture, from_ppm, png
-from vm_run.screens.rfb import look
-from vm_run.screens.screen import reach
-from vm_run.screens.screenshot import save, take
+from vm_console.picture import Picture, from_ppm, png
+from vm_console.rfb import look
+from vm_console.screen import reach
+from vm_console.screenshot import save, take
 from vm_run.wiring import Wiring
 from vm_spec import VmError
 from vm_spec.devices import Graphic
 from vm_spec.machine import Qemu
-from vm_spec.words import Label
+from vm_spec.types import Label
+from vm_state import statedir
+from vm_state.process import started_at
 
 RED, GREEN, BLUE, GREY = b"\xff\0\0", b"\0\xff\0", b"\0\0\xff", b"\x80\x80\x80"
 FLAG = Picture(width=2, height=2, rgb=RED + GREEN + BLUE + GREY)
@@ -98,7 +98,7 @@ def test_a_folder_that_is_missing_and_a_disk_that_is_full_leave_nothing(tmp_path
     old.write_bytes(b"old")
     full = f"import resource as r\nr.setrlimit(r.RLIMIT_FSIZE, (4096, 4096))\n{CALL}"
     done = subprocess.run(
-        [sys.executable, "-c", full, str(old)],
+        [sys.executable, "-B", "-c", full, str(old)],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == f"{old}: File too large\n"
@@ -108,7 +108,7 @@ def test_a_folder_that_is_missing_and_a_disk_that_is_full_leave_nothing(tmp_path
 
 CALL = """
 import signal, sys
-from vm_run.screens.screenshot import save
+from vm_console.screenshot import save
 from vm_run.wiring import Wiring
 from vm_spec import VmError
 from vm_spec.devices import Graphic
@@ -261,7 +261,7 @@ def runs(home: Home) -> Iterator[Callable[..., None]]:
 
     def run(**record: object) -> None:
         pid = os.getpid()
-        own = {"pid": pid, "started_at": started_at(pid), "boot_id": state.boot_id()}
+        own = {"pid": pid, "started_at": started_at(pid), "boot_id": statedir.boot_id()}
         home.vm.state.mkdir(parents=True, mode=0o700)
         file.write_text(json.dumps(own | record))
 

@@ -14,10 +14,10 @@ from tests.lacking import need
 from tests.run.home import Home
 from tests.run.test_slots import KINDS, described, devices, one, slots
 from tests.run.vm import Vm
-from vm_run import look, seed
+from vm_run import cloud_init, dry_run
+from vm_run.host.requirements import MOST_SEED
 from vm_run.iso9660 import SECTOR, image
-from vm_run.needs import MOST_SEED
-from vm_run.slots import SEED, place
+from vm_run.pci_slots import SEED, place
 from vm_spec import Context, VmError, loads, select
 from vm_spec.machine import Machine
 
@@ -44,7 +44,7 @@ def machine(folder: Path, text: str, name: str = "web") -> Machine:
 
 
 def instance(made: Machine) -> str:
-    return seed.files(made)["meta-data"].decode().splitlines()[0]
+    return cloud_init.files(made)["meta-data"].decode().splitlines()[0]
 
 
 def faults(description: str) -> str:
@@ -98,7 +98,7 @@ def test_more_files_than_one_folder_holds_are_refused() -> None:
 
 def test_a_guest_is_told_its_name_and_what_to_do(tmp_path: Path) -> None:
     made = machine(tmp_path, 'user-data = "user-data"\nnetwork-config = "network-config"')
-    assert seed.make(made, str(tmp_path)) == ""
+    assert cloud_init.make(made, str(tmp_path)) == ""
     found = read_back(tmp_path / "cloud-init.iso")
     assert found["user-data"] == CONFIG.encode()
     assert found["network-config"] == b"network-config: 1\n"
@@ -108,13 +108,13 @@ def test_a_guest_is_told_its_name_and_what_to_do(tmp_path: Path) -> None:
 
 
 def test_an_empty_table_gives_both_files_that_must_be_there(tmp_path: Path) -> None:
-    found = seed.files(machine(tmp_path, ""))
+    found = cloud_init.files(machine(tmp_path, ""))
     assert [*found] == ["user-data", "meta-data"]
     assert found["user-data"] == b""
 
 
 def test_meta_data_is_taken_as_it_is(tmp_path: Path) -> None:
-    found = seed.files(machine(tmp_path, 'meta-data = "meta-data"'))
+    found = cloud_init.files(machine(tmp_path, 'meta-data = "meta-data"'))
     assert found["meta-data"] == b"meta-data: 1\n"
 
 
@@ -141,7 +141,7 @@ def test_the_image_is_its_owners_alone(tmp_path: Path) -> None:
     """It may hold passwords."""
     old = os.umask(0)
     try:
-        seed.make(machine(tmp_path, ""), str(tmp_path))
+        cloud_init.make(machine(tmp_path, ""), str(tmp_path))
     finally:
         os.umask(old)
     assert (tmp_path / "cloud-init.iso").stat().st_mode & 0o777 == 0o600
@@ -151,7 +151,7 @@ def test_a_link_in_the_place_of_the_image_is_not_followed(tmp_path: Path) -> Non
     made = machine(tmp_path, "")
     (tmp_path / "cloud-init.iso").symlink_to(tmp_path / "user-data")
     with pytest.raises(VmError) as caught:
-        seed.make(made, str(tmp_path))
+        cloud_init.make(made, str(tmp_path))
     assert caught.value.status == 74
     assert (tmp_path / "user-data").read_text() == CONFIG
 
@@ -172,7 +172,7 @@ BEGINNINGS = {
 def test_user_data_that_cloud_init_would_ignore_is_told(tmp_path: Path, text: str) -> None:
     made = machine(tmp_path, 'user-data = "user-data"')
     (tmp_path / "user-data").write_text(text)
-    note = seed.make(made, str(tmp_path))
+    note = cloud_init.make(made, str(tmp_path))
     expected = f"{tmp_path}/user-data: cloud-init will ignore it: it begins with nothing that says"
     assert note.startswith(expected) != BEGINNINGS[text]
     assert bool(note) != BEGINNINGS[text]
@@ -198,7 +198,7 @@ def test_a_file_that_is_too_large_is_told_and_never_read_whole(home: Home) -> No
     assert home.lacks('[cloud-init]\nuser-data = "big"\n') == f"cloud-init:\n  {told}\n"
     made = loads('[cloud-init]\nuser-data = "big"', Context(folder=str(home.folder), name="web"))
     with pytest.raises(VmError, match="is no regular file of at most 1024 KiB"):
-        seed.files(made.machine)
+        cloud_init.files(made.machine)
 
 
 def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(home: Home) -> None:
@@ -238,7 +238,7 @@ def test_a_target_completes_replaces_or_takes_away_what_the_base_gives() -> None
         ("./u", "./n"), ("./v", None),
     ]  # fmt: skip
     assert select(description, "none").cloud_init is None
-    assert loads(look.debug(description), Context(name="web")) == description
+    assert loads(dry_run.debug(description), Context(name="web")) == description
 
 
 def test_a_table_that_is_given_twice_in_a_target_is_told() -> None:
@@ -281,9 +281,9 @@ def test_when_every_slot_for_storage_is_taken_it_is_said() -> None:
 
 def test_bhyve_has_it_in_the_same_slot() -> None:
     description = loads('hypervisor = "bhyve"\n[cloud-init]\n', Context(name="web"))
-    line = look.dry_run(description, "default", [], "shell")
+    line = dry_run.dry_run(description, "default", [], "shell")
     assert "-s 0:9:0,virtio-blk,/tmp/vm/web/cloud-init.iso,ro" in line
-    flat = look.dry_run(description, "default", [], "bhyve-config")
+    flat = dry_run.dry_run(description, "default", [], "bhyve-config")
     assert "pci.0.9.0.path=/tmp/vm/web/cloud-init.iso" in flat.splitlines()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.vm import Vm
-from vm_run.process import started_at
+from vm_state.process import started_at
 
 pytestmark = pytest.mark.real
 
@@ -197,7 +197,7 @@ def test_a_chain_of_targets_goes_on_after_a_recovery(vm: Vm, guest: Path) -> Non
 
 def press(vm: Vm) -> None:
     """Presses the guest's power button through the socket that is there for other programs."""
-    from vm_run.control import Qmp
+    from vm_state.qmp import Qmp
 
     qmp = Qmp.connect(str(vm.state / "qmp.sock"))
     qmp.ask("system_powerdown")

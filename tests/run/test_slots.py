@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vm_run.slots import BANDS, BUSES, place
+from vm_run.pci_slots import BANDS, BUSES, place
 from vm_spec import Context, Description, VmError, loads, select
 
 KINDS = {

@@ -13,14 +13,14 @@ import pytest
 
 from tests.run.person import Person
 from tests.run.vm import Vm
-from vm_run.process import started_at
+from vm_state.process import started_at
 
 pytestmark = pytest.mark.real
 
 
 def started_stop(vm: Vm, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "vm_run.stop", *words],
+        [sys.executable, "-m", "vm_stop", *words],
         cwd=vm.folder, env=vm.environment(), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_guest_without_a_vm_run_is_still_at_its_console_and_is_stopped(
 ) -> None:
     process = booted(vm, guest, "shell")
     vm.until("built-in shell")
-    person = Person(vm, "vm_run.console", "vm")
+    person = Person(vm, "vm_console", "vm")
     try:
         person.reads(b"built-in shell")
         vm.kill(process)

@@ -88,7 +88,7 @@ def test_threat_30_a_screen_for_everybody_needs_a_password() -> None:
 
 CHILD = """
 import os, sys
-from vm_run.process import spawn
+from vm_state.process import spawn
 kept, other = os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)
 pid = spawn(["/bin/ls", "/proc/self/fd"], {0: 0, 1: 1, 2: 2, 9: kept}, {})
 os.waitpid(pid, 0)

@@ -21,12 +21,12 @@ import pytest
 from tests.lacking import need
 from tests.run.tpm_given import DEFINE, RANDOM, READ, VALUE, WRITE, result, runs
 from tests.run.vm import Vm
-from vm_run import starting, tpm, tpm_lock
-from vm_run.process import Process
+from vm_run import starting, swtpm, swtpm_lock
 from vm_run.starting import Descriptors
 from vm_spec.fault import VmError
 from vm_spec.machine import HypervisorName, Machine, Tpm
-from vm_spec.words import FilePath, VmName
+from vm_spec.types import FilePath, VmName
+from vm_state.process import Process
 
 
 class Host:
@@ -52,8 +52,8 @@ class Host:
         """Starts an swtpm and returns its process id."""
         held = Descriptors()
         self.holding.append(held)
-        tpm.start(self.machine(**how), str(self.state(name)), held)
-        signed: dict[str, Any] = json.loads((self.state(name) / tpm.LINK).read_text())
+        swtpm.start(self.machine(**how), str(self.state(name)), held)
+        signed: dict[str, Any] = json.loads((self.state(name) / swtpm.LINK).read_text())
         return int(signed["pid"])
 
     def let_go(self) -> None:
@@ -64,8 +64,8 @@ class Host:
 
     def close(self) -> None:
         self.let_go()
-        for link in self.folder.glob(f"*/{tpm.LINK}"):
-            tpm.end(str(link.parent))
+        for link in self.folder.glob(f"*/{swtpm.LINK}"):
+            swtpm.end(str(link.parent))
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_it_has_what_it_needs_and_no_more(host: Host, monkeypatch: pytest.Monkey
     assert max(own) < 12  # what we open is moved far above
     assert environment == b"LANG=C.UTF-8\0"
     assert len(os.listdir("/proc/self/fd")) == before + 1  # what the hypervisor is to have
-    assert list(host.holding[0].given) == [tpm.LIFELINE_FD]
+    assert list(host.holding[0].given) == [swtpm.LIFELINE_FD]
 
 
 def test_what_a_terminal_sends_to_all_does_not_end_it(host: Host) -> None:
@@ -199,7 +199,7 @@ def test_two_vms_cannot_have_one_tpm(host: Host) -> None:
     )
     assert caught.value.status == 75
     assert runs(first)
-    tpm.end(str(host.state("mail")))
+    swtpm.end(str(host.state("mail")))
     assert runs(first)
 
 
@@ -211,7 +211,7 @@ def test_the_swtpm_of_another_host_is_not_taken_for_ours(host: Host, tmp_path: P
         subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        tpm_lock.sign(lock.fileno(), other.pid, str(state))
+        swtpm_lock.sign(lock.fileno(), other.pid, str(state))
         signed = json.loads((home / "vm-run.lock").read_text()) | {"host": "far"}
         (home / "vm-run.lock").write_text(json.dumps(signed))
         try:
@@ -232,7 +232,7 @@ def test_a_process_that_has_the_number_of_an_earlier_swtpm_is_left_alone(
         (home / "vm-run.lock").open("w") as lock,
         subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other,
     ):
-        tpm_lock.sign(lock.fileno(), other.pid, str(state))
+        swtpm_lock.sign(lock.fileno(), other.pid, str(state))
         signed: dict[str, Any] = json.loads((home / "vm-run.lock").read_text())
         (home / "vm-run.lock").write_text(json.dumps(signed | {"started_at": 1}))
         if held:
@@ -268,7 +268,7 @@ def test_a_full_disk_is_a_fault_and_leaves_no_swtpm(
         pids.append(pid)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(tpm_lock, "sign", sign)
+    monkeypatch.setattr(swtpm_lock, "sign", sign)
     with pytest.raises(VmError, match="No space left on device") as caught:
         host.start()
     assert caught.value.status == 74
@@ -293,10 +293,10 @@ def test_one_that_does_not_end_is_killed(
     deaf.write_text(f"#!/bin/sh\ntrap '' TERM\necho deaf >{ready}\nexec sleep 1000\n")
     deaf.chmod(0o755)
     monkeypatch.setenv("PATH", f"{deaf.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(tpm_lock, "_PATIENCE_MS", 200)
+    monkeypatch.setattr(swtpm_lock, "_PATIENCE_MS", 200)
     pid = host.start()
     assert ready.read_text() == "deaf\n"
-    tpm.end(str(host.state("vm")))
+    swtpm.end(str(host.state("vm")))
     assert not runs(pid)
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, 0)
@@ -305,11 +305,11 @@ def test_one_that_does_not_end_is_killed(
 def test_an_end_that_was_seen_to_is_not_seen_to_again(host: Host) -> None:
     pid = host.start()
     state = str(host.state("vm"))
-    tpm.end(state)
+    swtpm.end(state)
     assert not runs(pid)
     assert (host.folder / "vm.tpm" / "vm-run.lock").read_text() == ""
-    tpm.end(state)
-    tpm.end(str(host.state("never started")))
+    swtpm.end(state)
+    swtpm.end(str(host.state("never started")))
 
 
 def test_a_missing_swtpm_is_named_with_its_packages(
@@ -391,6 +391,6 @@ def test_a_vm_without_a_tpm_loads_nothing_of_it(vm: Vm, more: str, loaded: bool)
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     names = {line.rpartition("|")[2].strip() for line in found.stderr.splitlines()}
-    mine = {"vm_run.tpm", "vm_run.tpm_lock", "vm_run.qemu.tpm"}
+    mine = {"vm_run.swtpm", "vm_run.swtpm_lock", "vm_run.qemu.tpm"}
     assert "vm_run.launch" in names
     assert names & mine == (mine if loaded else set())

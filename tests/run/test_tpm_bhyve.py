@@ -21,7 +21,7 @@ from tests.run.fakes.bhyve import RESET
 from tests.run.fakes.kernel import Kernel
 from tests.run.tpm_given import RANDOM, result, runs
 from tests.run.vm import Vm
-from vm_run.process import Process
+from vm_state.process import Process
 
 
 @pytest.fixture

@@ -12,18 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.lacking import need
-from tests.run.tpm_given import (
-    DEFINE,
-    EXTEND_PCR,
-    READ,
-    READ_PCR,
-    VALUE,
-    WRITE,
-    result,
-    runs,
-)
+from tests.run.tpm_given import DEFINE, EXTEND_PCR, READ, READ_PCR, VALUE, WRITE, result, runs
 from tests.run.vm import Vm
-from vm_run.process import Process
+from vm_state.process import Process
 
 pytestmark = pytest.mark.real
 UNTOUCHED = bytes(32)  # a PCR, after each start
@@ -109,7 +100,7 @@ def test_swtpm_ends_with_a_guest_that_is_forced(vm: Vm, guest: Path) -> None:
     swtpm = swtpm_of(vm)
     os.kill(swtpm, signal.SIGINT)  # as Ctrl-C on a terminal does to all
     stopped = subprocess.run(
-        [sys.executable, "-m", "vm_run.stop", "--force", vm.name],
+        [sys.executable, "-m", "vm_stop", "--force", vm.name],
         cwd=vm.folder, env=vm.environment(), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip

@@ -16,15 +16,15 @@ import pytest
 
 from tests.run.home import Home
 from tests.run.test_web_socket import masked
-from vm_run import state
-from vm_run.console import main
-from vm_run.process import started_at
-from vm_run.web import files as web_files
-from vm_run.web.door import Door, Site, answer
-from vm_run.web.request import Asked, RequestError, parse
-from vm_run.web.server import Server
-from vm_run.web.socket import CLOSE, PING, PONG, frame
+from vm_console.__main__ import main
+from vm_console.web import files as web_files
+from vm_console.web.door import Door, Site, answer
+from vm_console.web.request import Asked, RequestError, parse
+from vm_console.web.server import Server
+from vm_console.web.socket import CLOSE, PING, PONG, frame
 from vm_spec import VmError
+from vm_state import statedir
+from vm_state.process import started_at
 
 KEY = base64.b64encode(bytes(16)).decode()
 RFB = b"RFB 003.008\n"
@@ -275,7 +275,7 @@ class Screen:
         self.file.parent.mkdir(parents=True, mode=0o700)
         pid = os.getpid()
         record = {
-            "pid": pid, "started_at": started_at(pid), "boot_id": state.boot_id(),
+            "pid": pid, "started_at": started_at(pid), "boot_id": statedir.boot_id(),
             "hypervisor": "bhyve", "outline": {"vnc": f"127.0.0.1:{port}"},
         }  # fmt: skip
         self.file.write_text(json.dumps(record))

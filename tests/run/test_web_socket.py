@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm_run.web.socket import (
+from vm_console.web.socket import (
     BINARY,
     CLOSE,
     MOST,

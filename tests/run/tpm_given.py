@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm_run.process import started_at
+from vm_state.process import started_at
 
 VALUE = b"it is me"
 _INDEX = 0x01500001  # of non-volatile memory, the owner's

@@ -4,7 +4,7 @@
 import pytest
 
 from vm_spec import Context, VmError, loads
-from vm_spec.value import replace
+from vm_spec.frozen import replace
 
 CONTEXT = Context(file="web.toml", name="web", user="u", home="/home/u")
 DISK = '[[emulations]]\ndevice = "virtio-blk"\n'

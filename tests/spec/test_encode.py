@@ -6,7 +6,7 @@ import pytest
 import tomli
 
 from vm_spec import Context, encode, loads
-from vm_spec.value import replace
+from vm_spec.frozen import replace
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted([*EXAMPLES.glob("*.toml"), *EXAMPLES.glob("*.json")])

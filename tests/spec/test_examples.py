@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import tomli
 
-from vm_run.slots import place
+from vm_run.pci_slots import place
 from vm_spec import Context, Description, load, loads, select
 from vm_spec.devices import KINDS, Graphic
 from vm_spec.encode import plain
+from vm_spec.frozen import Value
 from vm_spec.machine import Bhyve, CloudInit, Machine, Qemu, Tpm
-from vm_spec.value import Value
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted([*EXAMPLES.glob("*.toml"), *EXAMPLES.glob("*.json")])

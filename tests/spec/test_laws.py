@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import CONTEXTS, broken, tables
 from vm_spec import Context, VmError, encode, loads
-from vm_spec.value import replace
+from vm_spec.frozen import replace
 
 SLOW = settings(
     max_examples=100,

@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vm_spec import VmError, markup
+from vm_spec import VmError, xml
 
 SECRET = "root:canary:0:0"
 
 
 def problem(data: bytes) -> str:
     with pytest.raises(VmError) as caught:
-        markup.read(data, "box.ovf")
+        xml.read(data, "box.ovf")
     assert caught.value.status == 65
     return caught.value.faults[0].problem
 
 
 def test_an_element_has_its_name_attributes_text_and_children() -> None:
-    root = markup.read(b'<a xmlns="urn:x" b="1">two<c/> words<c d="2"/></a>', "it")
+    root = xml.read(b'<a xmlns="urn:x" b="1">two<c/> words<c d="2"/></a>', "it")
     assert (root.namespace, root.name, root.get("b"), root.get("z")) == ("urn:x", "a", "1", "")
     assert root.text == "two words"
     assert [child.get("d") for child in root.all("c")] == ["", "2"]
@@ -31,13 +31,13 @@ def test_an_element_has_its_name_attributes_text_and_children() -> None:
 
 def test_who_is_refused_is_told_the_next_step() -> None:
     with pytest.raises(VmError) as caught:
-        markup.read(b"<a>", "box.ovf", "ask who made the box")
+        xml.read(b"<a>", "box.ovf", "ask who made the box")
     assert caught.value.faults[0].hint == "ask who made the box"
 
 
 def test_a_name_is_the_same_with_any_prefix_and_without() -> None:
-    plain = markup.read(b'<a xmlns="urn:x"><b c="1"/></a>', "it")
-    prefixed = markup.read(b'<p:a xmlns:p="urn:x"><p:b p:c="1"/></p:a>', "it")
+    plain = xml.read(b'<a xmlns="urn:x"><b c="1"/></a>', "it")
+    prefixed = xml.read(b'<p:a xmlns:p="urn:x"><p:b p:c="1"/></p:a>', "it")
     assert plain == prefixed
 
 
@@ -47,7 +47,7 @@ def test_utf_8_and_utf_16_with_a_mark_are_read_whatever_is_declared(
     encoding: str, declared: str
 ) -> None:
     text = f'<?xml version="1.0"{declared}?><a>\u00e9\u4e2d</a>'
-    assert markup.read(text.encode(encoding), "it").text == "\u00e9\u4e2d"
+    assert xml.read(text.encode(encoding), "it").text == "\u00e9\u4e2d"
 
 
 DOCTYPES = {
@@ -119,10 +119,10 @@ def test_threat_b12_a_flat_flood_of_elements_is_refused() -> None:
 
 
 def test_the_depth_and_the_number_of_elements_that_are_allowed_are_read() -> None:
-    deep = markup.read(b"<a>" * 64 + b"</a>" * 64, "it")
+    deep = xml.read(b"<a>" * 64 + b"</a>" * 64, "it")
     assert deep.one("a").one("a")
     assert problem(b"<a>" * 65 + b"</a>" * 65).endswith("nested deeper than 64 elements")
-    wide = markup.read(b"<a>" + b"<b/>" * 19_999 + b"</a>", "it")
+    wide = xml.read(b"<a>" + b"<b/>" * 19_999 + b"</a>", "it")
     assert len(wide.children) == 19_999
 
 
@@ -137,7 +137,7 @@ def test_what_is_not_well_formed_is_refused_with_its_line(text: str) -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
-        root = markup.read(data, "it")
+        root = xml.read(data, "it")
     except VmError as error:
         assert error.status == 65
     else:

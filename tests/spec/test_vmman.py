@@ -7,7 +7,7 @@ import tomli_w
 
 from vm_spec import Context, Description, VmError, loads
 from vm_spec.devices import Device
-from vm_spec.value import items
+from vm_spec.frozen import items
 
 CONTEXT = Context(file="web.toml", name="web", user="u")
 MACHINE = {"machine": "q35", "smp": "2", "mem": "512"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from vm_spec.machine import Com, Gdb, Outcome, Uuid
-from vm_spec.words import FilePath, Forward, IfName, Label, Mac, PciId, PciSlot, Size, VmName
+from vm_spec.types import FilePath, Forward, IfName, Label, Mac, PciId, PciSlot, Size, VmName
 
 READ: list[tuple[Callable[[object], object], object, str]] = [
     (Size.parse, "512M", "512M"),

@@ -9,7 +9,7 @@ import zlib
 from functools import cache
 from importlib import import_module
 
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from vm_pull.archive import accel
 from vm_pull.archive.cursor import Cursor
 from vm_pull.archive.refusal import cut_short, refusal
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -7,7 +7,7 @@ import unicodedata
 from vm_pull.archive import tar
 from vm_pull.archive.cursor import Buffer, Cursor
 from vm_pull.archive.refusal import refusal
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

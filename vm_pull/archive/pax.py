@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from vm_pull.archive.refusal import refusal
 from vm_pull.archive.tar_numbers import decimal
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import queue
 import threading
 from contextlib import contextmanager
 
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

@@ -9,7 +9,7 @@ from array import array
 
 from vm_pull.archive.refusal import refusal
 from vm_pull.archive.tar_numbers import decimal, octal
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,7 @@ from vm_pull.archive import sparse_map
 from vm_pull.archive.pax import Extra
 from vm_pull.archive.refusal import refusal
 from vm_pull.archive.tar_numbers import octal
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

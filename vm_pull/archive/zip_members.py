@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from vm_pull.archive.members import Member, Names
 from vm_pull.archive.refusal import cut_short, refusal
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import zipfile

@@ -8,7 +8,7 @@ import stat
 from vm_pull.catalogs.catalog import Catalog, Offer, Release, architecture_of, is_word
 from vm_pull.catalogs.json_table import table
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from vm_pull.catalogs.json_table import Table, table
 from vm_pull.catalogs.location import located
 from vm_pull.net import urls
 from vm_spec.fault import Fault, VmError, printable
-from vm_spec.value import TYPE_CHECKING, Value, is_list, is_table
+from vm_spec.frozen import TYPE_CHECKING, Value, is_list, is_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

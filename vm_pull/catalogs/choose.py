@@ -8,7 +8,7 @@ from vm_pull import providers
 from vm_pull.catalogs import gem, misfit
 from vm_pull.catalogs.catalog import architecture_of, newest_first, place_of
 from vm_spec.fault import printable
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from vm_spec.value import TYPE_CHECKING, is_table
+from vm_spec.frozen import TYPE_CHECKING, is_table
 
 if TYPE_CHECKING:
     from typing import NoReturn

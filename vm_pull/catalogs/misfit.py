@@ -5,7 +5,7 @@ from __future__ import annotations
 from vm_pull import providers
 from vm_pull.catalogs.catalog import newest_first
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

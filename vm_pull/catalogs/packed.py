@@ -7,7 +7,7 @@ import tarfile
 
 from vm_pull.catalogs import boxfolder
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from vm_pull.catalogs.location import path_of
 from vm_pull.catalogs.registry import rewritten
 from vm_pull.net import urls
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value, assert_never
-from vm_spec.words import VmName
+from vm_spec.frozen import TYPE_CHECKING, Value, assert_never
+from vm_spec.types import VmName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ import json
 from vm_pull import providers
 from vm_pull.hardware import ovf, vagrantfile, vmx
 from vm_pull.hardware.hardware import MOST_DISKS, DiskUse, Hardware, plain, refused
-from vm_spec.value import TYPE_CHECKING, is_list, is_table, replace
+from vm_spec.frozen import TYPE_CHECKING, is_list, is_table, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

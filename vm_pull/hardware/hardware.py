@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from vm_spec.fault import Fault, VmError, printable
-from vm_spec.value import Value
+from vm_spec.frozen import Value
 
 __all__ = ["DiskUse", "Hardware", "bus_of", "nic_of", "plain", "refused", "whole"]
 

@@ -13,13 +13,13 @@ import re
 
 from vm_pull.hardware import ovf_hardware, vbox_machine
 from vm_pull.hardware.hardware import MOST_DISKS, DiskUse, Hardware, plain, refused
-from vm_spec import markup
-from vm_spec.value import TYPE_CHECKING, replace
+from vm_spec import xml
+from vm_spec.frozen import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vm_spec.markup import Element
+    from vm_spec.xml import Element
 
 __all__ = ["read"]
 
@@ -40,7 +40,7 @@ def read(data: bytes, what: str = "box.ovf") -> Hardware:
         VmError: it is no OVF of one machine, or has what no disk can be made of: a delta, a
             compressed file, one in pieces.
     """
-    envelope = markup.read(data, what, _WHO_MADE_IT)
+    envelope = xml.read(data, what, _WHO_MADE_IT)
     if envelope.name != "Envelope":
         raise refused(f"{what} is no OVF: it begins with {plain(envelope.name)}")
     system = _system(envelope, what)

@@ -18,12 +18,12 @@ from vm_pull.hardware.hardware import (
     refused,
     whole,
 )
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vm_spec.markup import Element
+    from vm_spec.xml import Element
 
 __all__ = ["attached", "bytes_in", "hardware"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from vm_pull.hardware.hardware import MOST_CPUS, MOST_MEMORY, Hardware, bus_of, nic_of
-from vm_spec.value import TYPE_CHECKING, Value, replace
+from vm_spec.frozen import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,7 +19,7 @@ from vm_pull.hardware.hardware import (
     refused,
     whole,
 )
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ import sys
 
 from vm_pull.images import limited
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

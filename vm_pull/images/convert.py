@@ -10,7 +10,7 @@ from vm_pull.images.confine import Limits
 from vm_pull.images.image import FIRST, Image, sniff
 from vm_pull.images.imagefile import SECTOR, refused
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ DRIVERS: Mapping[str, Mapping[str, object]] = {
 file. Source: QEMU QMP Reference Manual, BlockdevOptions."""
 
 
-def convert(  # noqa: PLR0913 - five things and a voice
+def convert(
     folder: str, source: str, image: Image, target: str, to: str, *, tell: Callable[[str], None]
 ) -> None:
     """Makes a new image of another format beside one that was judged.

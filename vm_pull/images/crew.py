@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from bisect import bisect_left
 from operator import mul
 
 from vm_pull.images.vmdk import SECTOR, refused
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

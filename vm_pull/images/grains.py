@@ -16,7 +16,7 @@ from vm_pull.archive.accel import grain_inflater
 from vm_pull.images.grain_tables import Tables
 from vm_pull.images.vmdk import AT_END, FIRST_BYTES, SECTOR, parse, read, refused
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vm_pull.images.imagefile import SECTOR, ImageFile, refused
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

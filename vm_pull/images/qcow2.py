@@ -9,7 +9,7 @@ import struct
 
 from vm_pull.images.imagefile import all_bits, refused
 from vm_pull.images.qcow2_tables import MOST_L1_ENTRIES, Layout, check
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from itertools import pairwise
 
 from vm_pull.images.imagefile import all_bits, runs
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from array import array

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from vm_pull.images.imagefile import SECTOR, refused
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vm_pull.images.imagefile import ImageFile

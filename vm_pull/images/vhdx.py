@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from vm_pull.images.imagefile import damaged, refused
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from vm_pull.images.imagefile import ImageFile

@@ -6,7 +6,7 @@ import re
 import struct
 
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from vm_pull.archive.cursor import Buffer

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from vm_pull.images import vmdk
 from vm_pull.images.imagefile import SECTOR, damaged, refused, runs
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from array import array

@@ -10,7 +10,7 @@ from vm_pull.net.parts import Parts
 from vm_pull.net.statuses import refusal
 from vm_pull.net.tries import LostError
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

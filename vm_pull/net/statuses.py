@@ -7,7 +7,7 @@ import time
 from vm_pull.net import urls
 from vm_pull.net.tries import LostError
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vm_pull.net.wire import Answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from vm_spec.fault import Fault, VmError, printable
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     import threading

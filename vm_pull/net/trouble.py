@@ -14,7 +14,7 @@ import urllib3
 from vm_pull.net import urls
 from vm_pull.net.tries import AbsentError, LostError
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

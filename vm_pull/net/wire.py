@@ -15,7 +15,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vm_pull.net.trouble import trouble, unanswered
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

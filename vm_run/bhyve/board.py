@@ -11,14 +11,14 @@ from vm_run.bhyve.lpc import isa, lacking
 from vm_run.bhyve.passthru import passes_through
 from vm_run.bhyve.settings import Setting, as_options, flawed, is_secret, scalar
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value, replace
+from vm_spec.frozen import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from vm_run.bhyve.emulated import Emulated
     from vm_run.bhyve.settings import Part
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
     from vm_run.wiring import Wiring
     from vm_spec.machine import Machine
 

@@ -11,13 +11,13 @@ from vm_run.bhyve.board import whole
 from vm_run.bhyve.settings import unwritable
 from vm_run.wiring import NOMINAL
 from vm_spec.fault import printable
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vm_run.bhyve.board import Whole
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
     from vm_run.wiring import Wiring
 
 __all__ = ["beside", "config", "flat", "secret"]

@@ -12,7 +12,7 @@ from vm_run.bhyve.periphery import periphery
 from vm_run.bhyve.screen import screen
 from vm_run.bhyve.settings import Setting, first, own
 from vm_run.bhyve.storage import storage
-from vm_run.slots import HOST_BRIDGE
+from vm_run.pci_slots import HOST_BRIDGE
 from vm_spec.devices import (
     E1000,
     AhciCd,
@@ -35,16 +35,16 @@ from vm_spec.devices import (
     Xhci,
 )
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING, assert_never, replace
+from vm_spec.frozen import TYPE_CHECKING, assert_never, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_run.bhyve.settings import Part
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
     from vm_run.wiring import Wiring
     from vm_spec.devices import Emulation
-    from vm_spec.words import PciSlot
+    from vm_spec.types import PciSlot
 
 __all__ = ["emulated"]
 
@@ -101,7 +101,7 @@ def _described(placed: Placed, wiring: Wiring) -> Iterator[tuple[Emulation, str]
     for device in machine.emulations:
         yield device, f"emulations ({device.label})"
     if machine.cloud_init:
-        from vm_run.seed import disk
+        from vm_run.cloud_init import disk
 
         yield disk(machine, wiring.folder(machine.name)), "cloud_init"
     if machine.graphic:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from vm_run.argument import argument
 from vm_run.bhyve.settings import as_options
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_run.argument import Argument
     from vm_run.bhyve.settings import Setting
-    from vm_spec.words import PciSlot
+    from vm_spec.types import PciSlot
 
 __all__ = ["Emulated"]
 

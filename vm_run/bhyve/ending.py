@@ -10,13 +10,13 @@ import os
 import signal
 
 from vm_run.bhyve import bhyvectl, traces
-from vm_run.ends import is_leftover
-from vm_run.process import signal_name
-from vm_spec.value import TYPE_CHECKING
+from vm_run.host.endpoints import is_leftover
+from vm_spec.frozen import TYPE_CHECKING
+from vm_state.process import signal_name
 
 if TYPE_CHECKING:
     from vm_run.bhyve.traces import Traces
-    from vm_run.process import Process
+    from vm_state.process import Process
 
 __all__ = ["judged", "press"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 
+from vm_import.bhyve_config import TOO_MUCH
 from vm_run.bhyve.names import spelled
 from vm_run.bhyve.settings import as_options
-from vm_run.imports.bhyve_tree import TOO_MUCH
 from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import TYPE_CHECKING, replace
 from vm_spec.reader import nearest
-from vm_spec.value import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,7 +60,7 @@ def _answered(keys: Keys, devices: Iterable[Emulated]) -> Iterator[Fault]:
     Raises:
         VmError: bhyve would end, in its words.
     """
-    from vm_run.imports.bhyve_model import answer
+    from vm_import.bhyve_model import answer
 
     found = answer(as_options(keys), str, shows=False)
     titles = {device.node: device.title for device in devices}
@@ -98,7 +98,7 @@ def _ended(refused: VmError) -> Fault:
 
 def _halves(devices: Sequence[Emulated], keys: Keys) -> Iterator[Fault]:
     """A fault for each key without which bhyve crashes, or ends without a word of it."""
-    from vm_run.imports.bhyve_known import devices as on_bus
+    from vm_import.bhyve_known import devices as on_bus
 
     titles = {device.node: device.title for device in devices}
     for place, own in on_bus(dict(keys)).items():
@@ -147,7 +147,7 @@ def _never_read(key: str, tree: dict[str, str], titles: dict[str, str]) -> Fault
 
 def _known(device: str) -> list[str]:
     """The keys of a device, or of the board."""
-    from vm_run.imports.bhyve_known import BOARD, LPC, OF
+    from vm_import.bhyve_known import BOARD, LPC, OF
 
     return spelled(OF.get(device, "device") if device else f"{BOARD.pattern}|{LPC.pattern}")
 

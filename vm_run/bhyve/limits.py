@@ -10,7 +10,7 @@ import re
 
 from vm_run.bhyve.settings import is_secret
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from vm_run.argument import argument, words
 from vm_run.bhyve.board import whole
 from vm_run.bhyve.settings import unwritable
 from vm_run.wiring import NOMINAL
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vm_run.argument import Argument
     from vm_run.bhyve.board import Whole
     from vm_run.bhyve.settings import Setting
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
     from vm_run.wiring import Wiring
     from vm_spec.fault import Fault
 

@@ -9,20 +9,20 @@ import os
 import select
 import signal
 
-from vm_run import state
 from vm_run.bhyve import traces
-from vm_run.process import Process, signal_name
 from vm_run.starting import Descriptors, start
-from vm_run.which import which
 from vm_run.wiring import null_modem
 from vm_spec.devices import AhciCd, Disk
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
+from vm_state import statedir
+from vm_state.platform import which
+from vm_state.process import Process, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
     from vm_spec.machine import Machine
 
 __all__ = ["Loading", "argv", "device_map", "load"]
@@ -153,7 +153,7 @@ def load(loading: Loading, given: Descriptors) -> None:
     name = str(loading.machine.bhyve.loader)
     words = argv(loading, _program(name))
     if name == "grub-bhyve":
-        state.replace_file(f"{loading.folder}/device.map", device_map(loading.placed))
+        statedir.replace_file(f"{loading.folder}/device.map", device_map(loading.placed))
     descriptors = Descriptors()
     try:
         _open(descriptors, loading, given)
@@ -183,7 +183,7 @@ def _open(made: Descriptors, loading: Loading, given: Descriptors) -> None:
     commands = loading.machine.bhyve.grub_commands
     if loading.machine.bhyve.loader == "grub-bhyve" and commands:
         path = f"{loading.folder}/grub.in"
-        state.replace_file(path, "".join(f"{line}\n" for line in commands))
+        statedir.replace_file(path, "".join(f"{line}\n" for line in commands))
         made.open(path, os.O_RDONLY, 0)
     elif loading.shown:
         made.give(given.given[0], 0)
@@ -198,7 +198,7 @@ def _open(made: Descriptors, loading: Loading, given: Descriptors) -> None:
 
 def _watched(process: Process) -> str:
     """Waits until a loader has ended; the signal that ended it before its time, or nothing."""
-    from vm_run.supervise import Signals
+    from vm_run.supervisor import Signals
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, Signals.CAUGHT)
     signals = Signals()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from vm_run.bhyve.settings import Setting, as_options, escaped
 from vm_run.wiring import null_modem
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

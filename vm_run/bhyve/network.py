@@ -8,13 +8,13 @@ from __future__ import annotations
 from vm_run.bhyve.settings import first, given
 from vm_spec.devices import E1000, OtherNic, VirtioNet
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING, assert_never
+from vm_spec.frozen import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_run.bhyve.settings import Part
-    from vm_spec.words import Forward
+    from vm_spec.types import Forward
 
 __all__ = ["Network", "network"]
 

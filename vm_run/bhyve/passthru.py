@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from vm_run.bhyve.settings import Setting, first, given
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING
-from vm_spec.words import PciId
+from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.types import PciId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

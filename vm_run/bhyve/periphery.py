@@ -9,7 +9,7 @@ from vm_run.bhyve.limits import LONGEST_SOCKET
 from vm_run.bhyve.settings import Setting, escaped, first, given
 from vm_spec.devices import Hda, Virtio9p, VirtioConsole, VirtioInput, VirtioRnd, Xhci
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING, assert_never
+from vm_spec.frozen import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

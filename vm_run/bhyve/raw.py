@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from vm_run.bhyve.settings import is_secret
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vm_spec.devices import Raw
-    from vm_spec.words import PciSlot
+    from vm_spec.types import PciSlot
 
 __all__ = ["read"]
 
@@ -20,9 +20,9 @@ Keys = tuple[tuple[str, str], ...]
 
 def read(device: Raw, slot: PciSlot) -> tuple[Keys, list[Fault]]:
     """The keys of a raw device, relative to its node, and what bhyve would refuse of its words."""
-    from vm_run.imports.bhyve_slots import DEVICES, LEGACY
-    from vm_run.imports.bhyve_slots import slot as parsed
-    from vm_run.imports.bhyve_tree import Tree, below
+    from vm_import.bhyve_config import Tree, below
+    from vm_import.bhyve_slots import DEVICES, LEGACY
+    from vm_import.bhyve_slots import slot as parsed
 
     name = device.value.partition(",")[0]
     if not name:

@@ -6,7 +6,7 @@ Untested on FreeBSD: made from bhyve's sources and from what its own parser does
 from __future__ import annotations
 
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING, Value, replace
+from vm_spec.frozen import TYPE_CHECKING, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

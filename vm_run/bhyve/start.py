@@ -6,24 +6,24 @@ import os
 
 from vm_run import bhyve
 from vm_run.bhyve import bhyvectl, loader, traces, vmm
-from vm_run.bhyve.needs import reboots
 from vm_run.bhyve.traces import SECRET, Traces
-from vm_run.ends import is_leftover
-from vm_run.host_ends import looked_up, own_firmware
+from vm_run.host.bhyve_requirements import reboots
+from vm_run.host.endpoints import is_leftover
+from vm_run.host.resolve import looked_up, own_firmware
 from vm_run.program import program
 from vm_run.starting import Started, start
-from vm_run.state import BUSY
 from vm_run.wiring import Wiring
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, replace
+from vm_spec.frozen import TYPE_CHECKING, replace
+from vm_state.statedir import BUSY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_run.bhyve.vmm import Way
     from vm_run.options import Options
+    from vm_run.pci_slots import Placed
     from vm_run.room import Room
-    from vm_run.slots import Placed
     from vm_run.starting import Descriptors
     from vm_spec.machine import Machine
 

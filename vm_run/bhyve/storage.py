@@ -6,17 +6,9 @@ Untested on FreeBSD. Source: bhyve(8), Block storage device backends; bhyve_conf
 from __future__ import annotations
 
 from vm_run.bhyve.settings import below, first, given, named
-from vm_spec.devices import (
-    AhciCd,
-    AhciHd,
-    Drive,
-    Nvme,
-    VirtioBlk,
-    VirtioScsi,
-    format_of,
-)
+from vm_spec.devices import AhciCd, AhciHd, Drive, Nvme, VirtioBlk, VirtioScsi, format_of
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING, assert_never, replace
+from vm_spec.frozen import TYPE_CHECKING, assert_never, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 
-from vm_run import state
 from vm_run.bhyve import bhyvectl
-from vm_run.ends import is_leftover
+from vm_run.host.endpoints import is_leftover
 from vm_spec.devices import VirtioConsole
-from vm_spec.value import TYPE_CHECKING, Value, items
+from vm_spec.frozen import TYPE_CHECKING, Value, items
+from vm_state import statedir
 
 if TYPE_CHECKING:
     from vm_run.room import Room
@@ -67,7 +67,7 @@ def sockets(machine: Machine) -> tuple[str, ...]:
 
 def write(folder: str, traces: Traces) -> None:
     """Writes down what a start will leave."""
-    state.replace_file(f"{folder}/{FILE}", json.dumps(items(traces)) + "\n")
+    statedir.replace_file(f"{folder}/{FILE}", json.dumps(items(traces)) + "\n")
 
 
 def read(folder: str) -> Traces | None:

@@ -12,7 +12,7 @@ import os
 import stat
 
 from vm_spec.fault import Fault, VmError
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 from vm_run.argument import argument
-from vm_run.slots import BRIDGE_SLOT, SEED
-from vm_spec.value import TYPE_CHECKING, Value
+from vm_run.pci_slots import BRIDGE_SLOT, SEED
+from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from vm_run.argument import Argument
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
     from vm_run.wiring import Wiring
     from vm_spec.devices import Properties
     from vm_spec.machine import Machine

@@ -27,7 +27,7 @@ from vm_spec.devices import (
     VirtioScsi,
     Xhci,
 )
-from vm_spec.value import TYPE_CHECKING, assert_never
+from vm_spec.frozen import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

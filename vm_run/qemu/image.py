@@ -9,7 +9,7 @@ from __future__ import annotations
 from vm_run.argument import argument
 from vm_run.qemu.board import in_json
 from vm_spec.devices import AhciCd, AhciHd, Drive, Nvme, VirtioBlk, VirtioScsi, format_of
-from vm_spec.value import TYPE_CHECKING, Value, assert_never, replace
+from vm_spec.frozen import TYPE_CHECKING, Value, assert_never, replace
 
 if TYPE_CHECKING:
     from vm_run.argument import Argument

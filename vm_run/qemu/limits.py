@@ -18,15 +18,15 @@ from vm_spec.devices import (
     Xhci,
 )
 from vm_spec.fault import Fault
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
     from vm_spec.devices import Emulation, Graphic
     from vm_spec.machine import Machine
-    from vm_spec.words import PciSlot
+    from vm_spec.types import PciSlot
 
     Problem = tuple[str, str, str]  # key, what is wrong with it, the next step
 

@@ -17,13 +17,13 @@ from vm_run.qemu.storage import drives
 from vm_run.wiring import NOMINAL
 from vm_spec.devices import format_of
 from vm_spec.fault import VmError
-from vm_spec.value import TYPE_CHECKING, replace
+from vm_spec.frozen import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from vm_run.argument import Argument
-    from vm_run.slots import Placed
+    from vm_run.pci_slots import Placed
     from vm_run.wiring import Wiring
     from vm_spec.machine import Machine
 
@@ -83,7 +83,7 @@ def arguments(placed: Placed, wiring: Wiring = NOMINAL) -> list[Argument]:
 
 def _seed(on: Board) -> list[Argument]:
     """The disk that cloud-init reads."""
-    from vm_run.seed import disk
+    from vm_run.cloud_init import disk
 
     shown = device(disk(on.machine, on.folder), on)
     return [replace(one, key="cloud_init") for one in shown]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vm_run.argument import argument, options
 from vm_run.qemu.board import given, plug
 from vm_spec.devices import E1000, OtherNic, VirtioNet
-from vm_spec.value import TYPE_CHECKING, assert_never
+from vm_spec.frozen import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vm_run.argument import argument, options
 from vm_run.qemu.board import plug
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

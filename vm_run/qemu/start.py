@@ -9,18 +9,19 @@ from __future__ import annotations
 import _socket  # `import socket` costs 2 ms, for names that nobody here uses
 import os
 
-from vm_run import host, qemu
-from vm_run.host_ends import looked_up, own_firmware
+from vm_run import qemu
+from vm_run.host import linux
+from vm_run.host.resolve import looked_up, own_firmware
 from vm_run.program import program
 from vm_run.starting import Started, listening, start
 from vm_run.wiring import Wiring
 from vm_spec.devices import Nic
-from vm_spec.value import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vm_run.options import Options
+    from vm_run.pci_slots import Placed
     from vm_run.room import Room
-    from vm_run.slots import Placed
     from vm_run.starting import Descriptors
     from vm_spec.machine import Machine
 
@@ -38,7 +39,7 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
     """
     binary = program(placed.machine)
     wiring = Wiring(
-        accel=host.accelerators(),
+        accel=linux.accelerators(),
         firmware=own_firmware(placed.machine),
         state=room.folder,
         logged=True,
@@ -72,7 +73,7 @@ def _descriptors(machine: Machine, room: Room, descriptors: Descriptors) -> dict
     macvtaps = (d for d in machine.emulations if isinstance(d, Nic) and d.backend == "macvtap")
     for theirs, card in enumerate(macvtaps, MACVTAP_FD):
         fds[card.label] = theirs
-        descriptors.open(host.macvtap_node(card.name or ""), os.O_RDWR, theirs)
+        descriptors.open(linux.macvtap_node(card.name or ""), os.O_RDWR, theirs)
     return fds
 
 

@@ -6,7 +6,7 @@ from vm_run.argument import argument
 from vm_run.qemu.board import given, plug
 from vm_run.qemu.image import blockdev, image
 from vm_spec.devices import AhciCd, AhciHd, Drive, Nvme, VirtioBlk, VirtioScsi
-from vm_spec.value import TYPE_CHECKING, assert_never
+from vm_spec.frozen import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

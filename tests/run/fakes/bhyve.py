@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from tests.run.fakes.kernel import Kernel, kernel
-from vm_run.imports.bhyve_memory import memory
-from vm_run.imports.bhyve_model import Answer, answer
+from vm_import.bhyve_memory import memory
+from vm_import.bhyve_model import Answer, answer
 from vm_spec.fault import VmError
 
 USAGE = """Usage: bhyve [-AaCDeHhMPSuWwxY]

@@ -11,7 +11,7 @@ import sys
 
 from tests.run.fakes.bhyve import die
 from tests.run.fakes.kernel import Kernel, kernel
-from vm_run.imports.bhyve_memory import memory
+from vm_import.bhyve_memory import memory
 
 
 def options(argv: list[str], with_value: str) -> tuple[dict[str, str], str]:

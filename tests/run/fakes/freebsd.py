@@ -21,8 +21,8 @@ import pytest
 
 from tests.run.fakes.kernel import Kernel
 from tests.run.vm import Vm
-from vm_run import locks
 from vm_run.bhyve import vmm
+from vm_state import lock
 
 PROGRAMS = {
     "bhyve": "bhyve",
@@ -69,7 +69,7 @@ def own_locks() -> None:
         "_GET": fcntl.F_GETLK,
     }
     for name, value in changes.items():
-        setattr(locks, name, value)
+        setattr(lock, name, value)
 
 
 def install(vm: Vm, monkeypatch: pytest.MonkeyPatch, uid: int = 0) -> Kernel:

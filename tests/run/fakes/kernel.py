@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vm_run.process import started_at
+from vm_state.process import started_at
 
 State = dict[str, Any]
 

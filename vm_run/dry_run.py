@@ -1,0 +1,109 @@
+"""What vm-run shows without running anything: command lines, keys, the description, the schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+
+from vm_run.pci_slots import place
+from vm_run.program import hypervisor, program
+from vm_spec.fault import VmError
+from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.targets import select
+
+if TYPE_CHECKING:
+    from vm_run.argument import Argument
+    from vm_run.pci_slots import Placed
+    from vm_spec.machine import Description, Machine
+
+__all__ = ["dry_run", "explain"]
+
+
+def dry_run(description: Description, target: str, extra: list[str], form: str) -> str:
+    """The command that would be run: the same on every host, for nothing is asked of it.
+
+    Args:
+        description: what would be run.
+        target: its target.
+        extra: further arguments of the hypervisor.
+        form: shell (one line to copy), json (a list) or bhyve-config (flat keys).
+
+    Raises:
+        VmError: the hypervisor cannot do what the machine asks for.
+    """
+    placed = place(description, select(description, target))
+    if form == "bhyve-config":
+        from vm_run.bhyve import config as bhyve_config
+
+        return bhyve_config.flat(placed, extra=extra).rstrip("\n")
+    binary, arguments = _command(placed)
+    argv = [binary, *(word for argument in arguments for word in argument.words)]
+    if hypervisor(placed.machine) == "bhyve":
+        argv[-1:-1] = extra
+    else:
+        argv += extra
+    return json.dumps(argv) if form == "json" else shlex.join(argv)
+
+
+def targets(description: Description) -> str:
+    """The names of a description's targets, a line each, the default first."""
+    return "\n".join(dict.fromkeys(("default", *map(str, (t.name for t in description.targets)))))
+
+
+def explain(description: Description, target: str) -> str:
+    """Each argument with the key of the description that it comes from, line by line."""
+    _, arguments = _command(place(description, select(description, target)))
+    shown = [(shlex.join(argument.words), argument.key) for argument in arguments]
+    width = min(72, max(len(words) for words, _ in shown))
+    return "\n".join(f"{words:<{width}}  <- {key or '(always)'}" for words, key in shown)
+
+
+def _command(placed: Placed) -> tuple[str, list[Argument]]:
+    if hypervisor(placed.machine) == "bhyve":
+        from vm_run import bhyve
+
+        return os.environ.get("BHYVE_BIN") or "bhyve", bhyve.arguments(placed)
+    from vm_run import qemu
+
+    return os.environ.get("QEMU_BIN") or "/usr/bin/qemu-system-x86_64", qemu.arguments(placed)
+
+
+def check(description: Description, target: str, vm: str) -> None:
+    """Looks whether this host has what a target needs.
+
+    Raises:
+        VmError: with everything that it lacks (69).
+    """
+    from vm_run.host import check
+
+    machine = select(description, target)
+    faults = check.lacks(machine, vm)
+    for lookup in (program, _firmware):
+        try:
+            lookup(machine)
+        except VmError as error:
+            faults += error.faults
+    if faults:
+        raise VmError(*faults, status=check.UNAVAILABLE)
+
+
+def _firmware(machine: Machine) -> None:
+    if machine.bootrom == "uefi":
+        from vm_run.host import firmware
+
+        firmware.find()
+
+
+def debug(description: Description) -> str:
+    """The description as it was read, in the native form."""
+    from vm_spec import encode
+
+    return encode.toml(description).rstrip("\n")
+
+
+def schema() -> str:
+    """The JSON Schema of descriptions."""
+    from vm_spec import schema as language
+
+    return json.dumps(language.schema(), indent=2)

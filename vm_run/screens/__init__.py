@@ -1,1 +1,0 @@
-"""What the screen of a running VM shows, and how it is asked for."""

@@ -1,0 +1,1 @@
+"""What runs here: state directories, locks, processes, and the frame of all commands."""

@@ -1,0 +1,85 @@
+"""Being told when a file of a folder has changed, without looking again and again.
+
+On Linux dnotify, which needs no library (fcntl(2), F_NOTIFY): inotify takes ctypes, a megabyte of
+each supervisor. On FreeBSD kqueue, for one file; untested there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+
+from vm_spec.frozen import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+__all__ = ["Growth"]
+
+_LINUX = hasattr(fcntl, "F_NOTIFY")
+
+
+class Growth:
+    """Files that are watched; for the main thread.
+
+    Linux tells by SIGIO, which also wakes whoever polls a `signal.set_wakeup_fd`.
+
+    Attributes:
+        fd: becomes readable on FreeBSD when the file has changed; -1 on Linux.
+    """
+
+    def __init__(self, path: str, changed: Callable[[], None]) -> None:
+        """Starts watching.
+
+        Args:
+            path: the file; on Linux every file beside it is told of too.
+            changed: is called when something has changed since `arm`, on Linux.
+
+        Raises:
+            OSError: the file, or on Linux its folder, cannot be opened.
+        """
+        self.fd = -1
+        self._changed = changed
+        if _LINUX:
+            self._watched = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+            self._former = signal.signal(signal.SIGIO, self._noted)
+        else:
+            import select
+
+            bsd: Any = select
+            self._watched = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._queue = bsd.kqueue()
+            self.fd = self._queue.fileno()
+
+    def _noted(self, number: int, frame: FrameType | None) -> None:
+        self._changed()
+
+    def arm(self) -> None:
+        """Asks to be told of the next change, once; what came before is to be read after this."""
+        if not _LINUX:
+            self._arm_queue()
+            return
+        try:
+            fcntl.fcntl(self._watched, fcntl.F_NOTIFY, fcntl.DN_MODIFY)
+        except OSError:  # a kernel without it: whoever waits is woken by other things only
+            pass
+
+    def _arm_queue(self) -> None:
+        import select
+
+        bsd: Any = select
+        flags = bsd.KQ_EV_ADD | bsd.KQ_EV_ONESHOT
+        notes = bsd.KQ_NOTE_WRITE | bsd.KQ_NOTE_EXTEND
+        event = bsd.kevent(self._watched, bsd.KQ_FILTER_VNODE, flags, notes)
+        self._queue.control([event], 0)
+
+    def close(self) -> None:
+        """Stops watching; before SIGIO gets its former meaning, which may be to end us."""
+        os.close(self._watched)
+        if _LINUX:
+            signal.signal(signal.SIGIO, self._former or signal.SIG_DFL)
+        else:
+            self._queue.close()

@@ -1,0 +1,145 @@
+"""One process that is watched: started by us, or taken over from a supervisor that is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from vm_spec.frozen import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+__all__ = ["Process", "signal_name", "spawn", "started_at", "uptime"]
+
+_LINUX = hasattr(os, "pidfd_open")
+# A terminal's Ctrl-C and hang-up reach its whole group; what they mean to a guest is for the
+# supervisor to say, so the hypervisor does not see them.
+_SUPERVISORS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Process:
+    """A process by its descriptor, which no later process can inherit as it can a number.
+
+    Attributes:
+        pid: its number.
+        fd: becomes readable when the process ends.
+        is_child: whether its exit status can be asked for.
+    """
+
+    def __init__(self, pid: int, *, is_child: bool) -> None:
+        self.pid = pid
+        self.is_child = is_child
+        self.fd = _descriptor(pid)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal; a process that has ended is no error."""
+        try:
+            if _LINUX:
+                signal.pidfd_send_signal(self.fd, number)
+            else:
+                os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def wait(self) -> int | None:
+        """Its exit code once `fd` is readable, minus a signal's number; None if nobody knows.
+
+        Of a process that is not our child FreeBSD tells it, and Linux does not.
+        """
+        if not self.is_child:
+            return None if _LINUX else _told(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self) -> None:
+        """Ends a child of ours at once, and waits until it has."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def close(self) -> None:
+        """Lets go of the process."""
+        os.close(self.fd)
+
+
+def _told(fd: int) -> int | None:
+    from vm_state.process_freebsd import exit_code
+
+    return exit_code(fd)
+
+
+def _descriptor(pid: int) -> int:
+    """A descriptor that polls readable when a process ends: pidfd_open(2), kqueue(2).
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    if _LINUX:
+        return os.pidfd_open(pid)
+    import select
+
+    bsd: Any = select
+    queue = bsd.kqueue()
+    end = bsd.kevent(pid, bsd.KQ_FILTER_PROC, bsd.KQ_EV_ADD, bsd.KQ_NOTE_EXIT)
+    queue.control([end], 0)
+    return os.dup(queue.fileno())
+
+
+def spawn(argv: list[str], fds: Mapping[int, int], environment: Mapping[str, str]) -> int:
+    """Starts a program and returns its process id.
+
+    Args:
+        argv: its words, the first one its path.
+        fds: descriptor that it shall have -> descriptor that we have; no other that we have
+            opened, but those that we were started with, `3<>/dev/tap5` for instance.
+        environment: its variables.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in fds.items()]
+    return os.posix_spawn(
+        argv[0],
+        argv,
+        environment,
+        file_actions=actions,
+        setsigmask=_SUPERVISORS,
+        setsigdef=_IGNORED_BY_PYTHON,
+    )
+
+
+def signal_name(number: int) -> str:
+    """A signal's name; most of the real-time ones have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def started_at(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 if none of this number runs.
+
+    FreeBSD tells it in seconds since 1970 instead.
+
+    With the boot's id it tells a process from a later one of the same number (proc(5), stat). One
+    that has ended is none, even if its parent never asks how: not every container has an init.
+    """
+    if not _LINUX:
+        from vm_state import process_freebsd as process_bsd
+
+        return process_bsd.started_at(pid)
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return 0 if fields[0] in ("Z", "X") else int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def uptime(started: int) -> float:
+    """How many seconds ago a process started, by what `started_at` has told of it."""
+    if not _LINUX:
+        return time.time() - started
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,1 @@
+"""vm-stop: asks a machine to power off."""
