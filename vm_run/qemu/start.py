@@ -44,13 +44,18 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
         state=room.folder,
         logged=True,
         attached=not options.detached,
-        vhost=os.access("/dev/vhost-net", os.R_OK | os.W_OK),
+        vhost=_has_tap(placed.machine) and linux.opens("/dev/vhost-net"),
         fds=_descriptors(placed.machine, room, descriptors),
         pci=looked_up(placed),
     )
     argv = [*qemu.argv(placed, wiring, binary), *options.extra]
     monitor = _greeted(f"{room.folder}/supervisor.sock", placed.machine)
     return Started(start(argv, descriptors), argv, monitor, _accelerated(placed.machine, wiring))
+
+
+def _has_tap(machine: Machine) -> bool:
+    nics = (device for device in machine.emulations if isinstance(device, Nic))
+    return any(nic.backend in ("tap", "macvtap") for nic in nics)
 
 
 def _accelerated(machine: Machine, wiring: Wiring) -> str:
