@@ -113,7 +113,7 @@ from vm_run.wiring import Wiring
 from vm_spec import VmError
 from vm_spec.devices import Graphic
 from vm_spec.machine import Qemu
-from vm_spec.words import Label
+from vm_spec.types import Label
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
     save(bytes(1 << 20), sys.argv[1])
