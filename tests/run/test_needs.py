@@ -14,7 +14,7 @@ import pytest
 
 from tests.run.home import Home, leftover, listening
 from tests.run.vm import HOUSE
-from vm_run.host import endpoints, linux
+from vm_run.host import endpoints, linux, requirements
 from vm_run.host.requirements import (
     KVM,
     TUN,
@@ -32,6 +32,7 @@ from vm_run.host.requirements import (
     needs,
 )
 from vm_spec import Context, loads
+from vm_spec.frozen import replace
 from vm_spec.machine import Machine
 
 ordinary = pytest.mark.skipif(os.getuid() == 0, reason="root may open everything")
@@ -95,7 +96,9 @@ MADE = "qemu-img create -f {} {{}} 20G"
         ),
         ('[net.a]\nname = "t0"', [TUN, Interface(device="virtio-net a", name="t0")]),
         ('[qemu]\naccel = "kvm"', [KVM]),
-        ('[qemu]\naccel = "tcg"', []),
+        ('[qemu]\ncpu = "host,pmu=off"', [KVM]),
+        ('[qemu]\nmachine = "q35,accel=kvm"', [KVM]),
+        ('[qemu]\naccel = "tcg"\nmachine = "q35,usb=off"', []),
         (
             '[net.a]\nname = "macvtap0"',
             [Interface(device="virtio-net a", name="macvtap0", macvtap=True)],
@@ -296,6 +299,20 @@ def test_a_node_that_qemu_could_not_open_is_told_with_the_next_step(
     assert fault.hint.startswith(hint.format(node.path) or node.hint)
 
 
+@pytest.mark.parametrize(("flags", "problem"), [("svm", ""), ("sse2", "neither vmx nor svm")])
+def test_a_kvm_that_opens_and_would_hang_the_guest_is_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch, flags: str, problem: str
+) -> None:
+    (home.bin / "kvm").touch()
+    (home.bin / "cpuinfo").write_text(f"processor : 0\nflags : fpu {flags}\n")
+    monkeypatch.setattr(linux, "_KVM", str(home.bin / "kvm"))
+    monkeypatch.setattr(linux, "_CPUINFO", str(home.bin / "cpuinfo"))
+    monkeypatch.setattr(requirements, "KVM", replace(KVM, path=str(home.bin / "kvm")))
+    said = home.lacks('[qemu]\ncpu = "host"')
+    assert problem in said
+    assert bool(problem) == bool(said)
+
+
 IN_A_NAMESPACE = """
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=755 nodes /mnt
@@ -348,7 +365,7 @@ def test_a_port_in_use_is_told_with_its_address(home: Home, protocol: str) -> No
 
 
 def test_an_address_that_is_none_is_no_bug_of_ours(home: Home) -> None:
-    assert "tcp port 5900 of " in home.lacks(f'[graphic]\nhost = "{"x" * 80}"')
+    assert "tcp port 5900 of " in home.lacks(f'[graphic]\nhost = "{"x" * 80}"\npassword = "secret"')
 
 
 def test_a_socket_left_over_can_be_fixed(home: Home) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vm_run.host.requirements import Need
     from vm_spec.fault import Fault
 
-__all__ = ["accelerators", "kvm_works", "lack", "opens", "pci_address", "virtualizes"]
+__all__ = ["accelerator", "kvm_works", "lack", "opens", "pci_address", "virtualizes"]
 
 _SYS, _KVM, _CPUINFO = "/sys", "/dev/kvm", "/proc/cpuinfo"
 
@@ -224,6 +224,8 @@ def _of_kernel(need: Node) -> Fault | None:
         return fault(need, f"{need.path} is missing", f"sudo modprobe {need.module}")
     except OSError as error:
         return fault(need, f"{need.path}: {error.strerror}", f"sudo modprobe {need.module}")
+    if need.path == _KVM and not virtualizes():
+        return fault(need, "the processor has neither vmx nor svm, which KVM takes", need.hint)
     return None
 
 
@@ -271,6 +273,6 @@ def pci_address(lookup: tuple[str, str]) -> str:
     return pci.find(lookup)
 
 
-def accelerators() -> tuple[str, ...]:
-    """QEMU's accelerators that work here, best first."""
-    return ("kvm",) if kvm_works() else ("tcg",)
+def accelerator() -> str:
+    """The best of QEMU's accelerators that works here."""
+    return "kvm" if kvm_works() else "tcg"

@@ -154,7 +154,8 @@ VFIO = Node(
 KVM = Node(
     path="/dev/kvm",
     module="kvm_intel (AMD: kvm_amd)",
-    hint="vm-run --check has the next step; or take accel out of [qemu], to emulate the guest",
+    hint="vm-run --check has the next step; or take kvm and the cpu host out of [qemu]: then the "
+    "guest is emulated",
 )
 
 
@@ -219,7 +220,7 @@ def needs(machine: Machine) -> list[Need]:
 
 
 def _own(machine: Machine) -> Iterator[Need]:
-    if machine.qemu.accel == "kvm":
+    if machine.qemu.needs_kvm:
         yield KVM
     yield from _firmware(machine)
     for path in (machine.kernel, machine.initrd):

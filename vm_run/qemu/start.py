@@ -39,7 +39,7 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
     """
     binary = program(placed.machine)
     wiring = Wiring(
-        accel=linux.accelerators(),
+        accel=linux.accelerator(),
         firmware=own_firmware(placed.machine),
         state=room.folder,
         logged=True,
@@ -60,7 +60,7 @@ def _has_tap(machine: Machine) -> bool:
 
 def _accelerated(machine: Machine, wiring: Wiring) -> str:
     """What to say when the guest runs without the processor's help."""
-    if machine.qemu.accel or wiring.accel == ("kvm",):
+    if machine.qemu.accel or machine.qemu.needs_kvm or wiring.accel == "kvm":
         return ""
     return "KVM does not work here, so the guest is emulated (TCG), which is slower"
 
