@@ -21,8 +21,8 @@ _vmman() {
     [[ $current == '=' ]] && current=''
     case $command in
     vm-console)
-        options='-h --help --version -e --escape -n --lines -f --follow --web'
-        valued='-e --escape -n --lines'
+        options='-h --help --version -e --escape -n --lines -f --follow --web --screenshot'
+        valued='-e --escape -n --lines --screenshot'
         operands='name words'
         words='com1 com2 com3 com4'
         ;;
@@ -70,6 +70,7 @@ _vmman() {
     if [[ $option && " $valued " == *" $option "* ]]; then
         kind=anything
         case "$command $option" in
+        'vm-console --screenshot') kind='file' ;;
         'vm-init --for-user') kind='user' ;;
         'vm-pull --format') kind='words' words='raw qcow2' ;;
         'vm-run -c' | 'vm-run --config') kind='file' ;;

@@ -32,14 +32,15 @@ end
 
 complete -c vm-console -e
 complete -c vm-console -f
-complete -c vm-console -n '__vmman_place 1 -e --escape -n --lines' -a '(vm-list --names 2>/dev/null </dev/null)'
-complete -c vm-console -n '__vmman_place 2 -e --escape -n --lines' -a 'com1 com2 com3 com4'
+complete -c vm-console -n '__vmman_place 1 -e --escape -n --lines --screenshot' -a '(vm-list --names 2>/dev/null </dev/null)'
+complete -c vm-console -n '__vmman_place 2 -e --escape -n --lines --screenshot' -a 'com1 com2 com3 com4'
 complete -c vm-console -s h -l help -d 'show this help message and exit'
 complete -c vm-console -l version -d 'which version this is'
-complete -c vm-console -s e -l escape -x -d 'the key that leaves: ^] is Ctrl-]'
+complete -c vm-console -s e -l escape -x -d 'the key that detaches: ^] is Ctrl-]'
 complete -c vm-console -s n -l lines -x -d 'lines of history'
 complete -c vm-console -s f -l follow -d 'stay when the input has ended'
-complete -c vm-console -l web -d 'show its screen to a browser instead'
+complete -c vm-console -l web -d 'show the screen in a browser instead'
+complete -c vm-console -l screenshot -rF -d 'save the screen as PNG; - for stdout'
 
 complete -c vm-init -e
 complete -c vm-init -f

@@ -117,7 +117,7 @@ def test_the_options_and_statuses_of_the_small_ones_are_those_of_their_pages(
     epilog = str(made().epilog)
     told = re.findall(r"\b(\d+) [a-z]", epilog[epilog.index("exit status:") :])
     assert {*map(int, told)} - {129} <= statuses(page)
-    signals = {128 + number for number in attach.ENDING} | {141}
+    signals = {128 + number for number in attach.SIGNALS} | {141}
     assert statuses(page) == {0, 64, 66, 70, 74, 75} | ({130} if page == STOP else {69} | signals)
 
 

@@ -83,6 +83,7 @@ READ_ONLY = {
     "vm-console my-vm",
     "vm-console -n 20 -e ^A my-vm com2",
     "vm-console --web my-vm",
+    "vm-console my-vm --screenshot shot.png",
 }
 
 

@@ -51,11 +51,11 @@ def test_pull_list_run_console_stop_list(user: Puller, terminal: Terminal) -> No
 def at_the_console(terminal: Terminal) -> None:
     """The guest's own words, from its first one on; a command in it; and out again."""
     terminal.types("clear; vm-console hello")
-    terminal.reads(r"^hello com1: Ctrl-\] leaves, the guest goes on$")
+    terminal.reads(r"^hello com1: Ctrl-\] detaches; the guest goes on$")
     terminal.reads(r"^guest: hello, boot target=-")
     terminal.reads(r"^guest: ready$")
     terminal.reads(r"^[~/] # ?\Z")
     terminal.types("echo seven is $((3+4))")
     terminal.reads(r"^[~/] # echo seven is \$\(\(3\+4\)\)\nseven is 7\n[~/] #")
     terminal.keys("C-]")
-    terminal.reads(r"\nhello: left; the guest goes on\nme\$\Z")
+    terminal.reads(r"\nhello: detached; the guest goes on\nme\$\Z")

@@ -1,1 +1,1 @@
-"""The consoles of a running VM: who writes them, who keeps them, who is attached."""
+"""vm-console: the terminal, or a browser, on a running machine."""

@@ -1,7 +1,6 @@
-"""Somebody at a guest's console: what the guest writes is shown, what is typed goes in.
+"""The terminal on a guest's console: shows the output, sends the input.
 
-Nothing here is in the guest's way: output comes from the console's log, which any number may
-read, and a reader that stops keeps nobody waiting.
+Output comes from the console's log, so that a slow or stopped reader blocks nobody.
 """
 
 from __future__ import annotations
@@ -10,242 +9,223 @@ import errno
 import os
 import select
 import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
 
-from vm_console.life import Life
-from vm_console.log import Tail, quiet
-from vm_console.typing import MOST, Bursts, Line
+from vm_console.connection import LIMIT, Connection
+from vm_console.consoles import Console
+from vm_console.lifetime import Lifetime
+from vm_console.log import Tail, remove_queries
 from vm_spec.fault import Fault, VmError
-from vm_spec.frozen import TYPE_CHECKING, Value
+from vm_spec.frozen import Value
 from vm_state.file_watch import Growth
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-    from typing import Any
-
-    from vm_console.keys import Escape
-    from vm_console.ports import Console
-
-    Tell = Callable[[str], None]
-
-__all__ = ["ENDING", "How", "Signalled", "Visit"]
-
-IN, OUT = 0, 1
-ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-_LOST = "what was typed is lost: the guest is being started again, or the port is taken"
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+_IN, _OUT = 0, 1
+_CONTROL = "@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_"
+_LOST = "input is lost: the guest is being started again, or the port is in use"
 
 
-class How(Value):
-    """How somebody is at a console.
+class Options(Value):
+    """How to attach.
 
     Attributes:
-        escape: the key that leaves.
-        lines: how many lines of history are shown; None for all that is kept.
-        follow: whether one stays when there is no more input.
+        escape: the byte of the key that detaches; empty for none.
+        key: the name of that key.
+        lines: how many lines of history to show; None for all.
+        follow: whether to stay when the input has ended.
     """
 
-    escape: Escape
+    escape: bytes
+    key: str
     lines: int | None = None
     follow: bool = False
 
 
-class Signalled(BaseException):
-    """A signal that ends us; not an Exception, so that nothing on the way takes it for a fault."""
+def parse_escape(key: str) -> tuple[bytes, str]:
+    """The byte and the name of the key that detaches.
+
+    Args:
+        key: ^] for Ctrl-], any other single ASCII character, or none.
+
+    Raises:
+        VmError: it is not a key (64).
+    """
+    if key == "none":
+        return b"", ""
+    if len(key) == 2 and key[0] == "^" and key[1].upper() in _CONTROL:
+        key = chr(_CONTROL.index(key[1].upper()))
+    if len(key) != 1 or not key.isascii():
+        fault = Fault(problem=f"{key} is not a key", hint="^] is Ctrl-]; none disables the key")
+        raise VmError(fault, status=os.EX_USAGE)
+    return key.encode(), key if key.isprintable() else f"Ctrl-{_CONTROL[ord(key) & 31]}"
+
+
+class Signaled(BaseException):
+    """A signal that ends this program; not an Exception, so that no handler mistakes it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-class Visit:
-    """One attachment to a console, from the main thread.
+@contextmanager
+def catch_signals() -> Generator[int]:
+    """Raises Signaled for SIGNALS; gives a descriptor that is readable after any signal."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Signaled(number)
+
+    read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    former = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    handlers = {each: signal.signal(each, stop) for each in SIGNALS}
+    try:
+        yield read_end
+    finally:
+        signal.set_wakeup_fd(former)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(read_end)
+        os.close(write_end)
+
+
+class Attachment:
+    """One user at one console; for the main thread.
 
     Attributes:
-        said: how the VM ended, in vm-run's words; empty when it has not or did not say.
+        lifetime: of the VM.
     """
 
-    def __init__(self, console: Console, how: How, tell: Tell) -> None:
-        """Opens what is read and typed to.
+    def __init__(self, console: Console, options: Options, report: Callable[[str], None]) -> None:
+        """Opens the console.
 
         Raises:
             VmError: the console cannot be opened (74).
         """
-        self.console = console
-        self.how = how
-        self.tell = tell
-        self.said = ""
-        self.tail: Tail | None = None
-        self.growth: Growth | None = None
-        self.input_is_over = False
-        self.lost_was_told = False
-        self.is_terminal = os.isatty(IN)
-        self.is_shown = os.isatty(OUT)
-        self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        self._former: dict[int, Any] = {each: signal.signal(each, _end) for each in ENDING}
+        self.options = options
+        self.report = report
+        self.input_ended = False
+        self.loss_reported = False
         try:
-            self.life = Life(console.vm, console.folder)
-            self.port = self._opened()
+            self.tail = Tail(console.log, options.lines) if console.log else None
+            self.watch = Growth(console.log, lambda: None) if console.log else None
+            bursts = self.tail is not None
+            self.connection = Connection(console.to, bursts=bursts) if console.to else None
         except OSError as error:
-            self._give_signals_back()
-            place = console.log or console.to
-            problem = f"{place} cannot be opened: {error.strerror}"
-            raise VmError(Fault(problem=problem), status=74) from None
+            problem = f"{console.log or console.to} cannot be opened: {error.strerror}"
+            raise VmError(Fault(problem=problem), status=os.EX_IOERR) from None
+        self.lifetime = Lifetime(console.vm, console.directory)
 
-    def _opened(self) -> Bursts | Line | None:
-        console = self.console
-        if console.log:
-            self.tail = Tail(console.log, self.how.lines)
-            self.growth = Growth(console.log, _nothing)
-            return Bursts(console.to) if console.to else None
-        return Line(console.to) if console.to else None
+    def run(self, wakeup: int) -> str:
+        """Shows and sends until there is a reason to end.
 
-    def stay(self) -> str:
-        """Shows and types until it is over, and says why it is.
+        Args:
+            wakeup: a descriptor that is readable after any signal.
 
         Returns:
-            left (by the key), input (there is no more), ended (the VM), closed (the port).
+            detached (by the key), input (it has ended), ended (the VM), closed (the port).
 
         Raises:
-            Signalled: a signal ends us.
-            BrokenPipeError: nobody reads us any more.
-            VmError: the output cannot be written (74).
+            BrokenPipeError: nobody reads standard output.
+            VmError: standard output cannot be written to (74).
         """
-        if self.tail and self.tail.is_cut and self.how.lines is None:
-            self.tell("the oldest part of its history is not kept")
-        why = ""
-        while not why:
-            wrote = self._show()
-            over = self.input_is_over and not self.how.follow and not wrote
-            if over and (self.port is None or self.port.is_idle):
+        if self.tail and self.tail.is_cut and self.options.lines is None:
+            self.report("the oldest part of the log is discarded")
+        reason = ""
+        while not reason:
+            has_output = self._show()
+            is_idle = self.connection is None or self.connection.is_idle
+            if self.input_ended and not self.options.follow and not has_output and is_idle:
                 return "input"
-            why = self._next(wait=not wrote)
-        while why != "left" and self._show():
+            reason = self._wait(wakeup, 0 if has_output else None)
+        while reason != "detached" and self._show():
             pass
-        return why
+        return reason
 
     def _show(self) -> bool:
-        """Shows what comes next of the log; whether there was anything."""
-        if self.tail is None or self.growth is None:
+        """Shows the next part of the log; whether there was any."""
+        if self.tail is None or self.watch is None:
             return False
-        self.growth.arm()
-        is_history = self.tail.offset < self.tail.history
-        chunk = self.tail.read()
-        _write(quiet(chunk) if is_history and self.is_shown else chunk)
+        self.watch.arm()
+        chunk, is_history = self.tail.read()
+        _write(remove_queries(chunk) if is_history and os.isatty(_OUT) else chunk)
         return bool(chunk)
 
-    def _next(self, *, wait: bool) -> str:
-        """Waits for what happens next and does what is due; why it is over, or nothing."""
+    def _wait(self, wakeup: int, timeout_ms: int | None) -> str:
+        """Waits for the next event and handles it; the reason to end, or nothing."""
         poll = select.poll()
-        poll.register(self._read_end, select.POLLIN)
-        if not self.input_is_over and (self.port is None or len(self.port.pending) < MOST):
-            poll.register(IN, select.POLLIN)
-        if self.life.process:
-            poll.register(self.life.process.fd, select.POLLIN)
-        if self.growth and self.growth.fd >= 0:
-            poll.register(self.growth.fd, select.POLLIN)
-        port = self.port.register(poll) if self.port else -1
-        ready = dict(poll.poll(None if wait else 0))
-        self._drain()
+        poll.register(wakeup, select.POLLIN)
+        port = self.connection.register(poll) if self.connection else -1
+        if not self.input_ended and (not self.connection or len(self.connection.pending) < LIMIT):
+            poll.register(_IN, select.POLLIN)
+        if self.lifetime.process:
+            poll.register(self.lifetime.process.fd, select.POLLIN)
+        if self.watch and self.watch.fd >= 0:
+            poll.register(self.watch.fd, select.POLLIN)
+        ready = dict(poll.poll(timeout_ms))
+        if wakeup in ready:
+            os.read(wakeup, 512)
         if port in ready and not self._exchange(ready[port]):
             return "closed"
-        if IN in ready and self._typed():
-            return "left"
-        if self.life.process is None or self.life.process.fd in ready:
-            return "" if self.life.goes_on() else "ended"
+        if _IN in ready and self._read_input():
+            return "detached"
+        if self.lifetime.process is None or self.lifetime.process.fd in ready:
+            return "" if self.lifetime.goes_on() else "ended"
         return ""
 
-    def _drain(self) -> None:
-        try:
-            os.read(self._read_end, 512)
-        except BlockingIOError:
-            pass
-
     def _exchange(self, events: int) -> bool:
-        """Types, and shows what a port without a log sends; whether the port is still there."""
-        if self.port is None:
-            return True
+        """Sends input, and shows output of a port without a log; whether the port is open."""
         try:
-            _write(self.port.act(events))
+            _write(self.connection.exchange(events) if self.connection else b"")
         except EOFError:
             return False
-        self._tell_loss()
+        self._report_loss()
         return True
 
-    def _tell_loss(self) -> None:
-        if self.port and self.port.lost and not self.lost_was_told:
-            self.lost_was_told = True
-            self.tell(_LOST)
+    def _report_loss(self) -> None:
+        if self.connection and self.connection.lost and not self.loss_reported:
+            self.loss_reported = True
+            self.report(_LOST)
 
-    def _typed(self) -> bool:
-        """Takes what was typed; whether that was the key that leaves."""
+    def _read_input(self) -> bool:
+        """Reads input; whether it has the key that detaches."""
+        is_terminal = os.isatty(_IN)
         try:
-            keys = os.read(IN, 4096)
+            data = os.read(_IN, 4096)
         except OSError:  # the terminal is gone
-            keys = b""
-        if not keys:
-            self.input_is_over = True
-            return self.is_terminal
-        leaves = False
-        if self.is_terminal:
-            keys, leaves = self.how.escape.split(keys)
-        if self.port and keys:
-            self.port.type(keys)
-            self._tell_loss()
-        return leaves
+            data = b""
+        if not data:
+            self.input_ended = True
+            return is_terminal
+        key = b""
+        if is_terminal and self.options.escape:
+            data, key, _ = data.partition(self.options.escape)
+        if self.connection and data:
+            self.connection.send(data)
+            self._report_loss()
+        return bool(key)
 
     def close(self) -> None:
-        """Lets everything go; what was typed before the key is still typed."""
-        if self.port:
-            self._finish(self.port)
-            self.port.close()
-        if self.growth:
-            self.growth.close()
+        """Closes the console; input before the key is still sent."""
+        if self.connection:
+            self.connection.finish()
+            self.connection.close()
+        if self.watch:
+            self.watch.close()
         if self.tail:
             self.tail.close()
-        self.said = self.said or self.life.said
-        self.life.close()
-        self._give_signals_back()
-
-    def _finish(self, port: Bursts | Line) -> None:
-        """Waits a moment until what is on its way has been read."""
-        poll = select.poll()
-        fd = port.register(poll)
-        while fd >= 0 and not port.is_idle:
-            ready = dict(poll.poll(1000))
-            if fd not in ready:
-                return
-            try:
-                port.act(ready[fd])
-            except EOFError:
-                return
-            poll = select.poll()
-            fd = port.register(poll)
-
-    def _give_signals_back(self) -> None:
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        os.close(self._read_end)
-        os.close(self._write_end)
+        self.lifetime.close()
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    raise Signalled(number)
-
-
-def _nothing() -> None:
-    """The wake-up descriptor says it already."""
-
-
-def _write(text: bytes) -> None:
+def _write(output: bytes) -> None:
     try:
-        while text:
-            text = text[os.write(OUT, text) :]
+        while output:
+            output = output[os.write(_OUT, output) :]
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.errno == errno.EIO:  # the terminal is gone, and the signal is on its way
-            raise Signalled(signal.SIGHUP) from None
-        problem = f"the output cannot be written: {error.strerror}"
-        raise VmError(Fault(problem=problem), status=74) from None
+        if error.errno == errno.EIO:  # the terminal is gone; its signal is still to come
+            raise Signaled(signal.SIGHUP) from None
+        fault = Fault(problem=f"standard output cannot be written to: {error.strerror}")
+        raise VmError(fault, status=os.EX_IOERR) from None

@@ -1,6 +1,6 @@
-"""What a guest has written and goes on writing, from its console's log.
+"""The log of a guest's console: its history, and what the guest adds to it.
 
-Any number of readers may follow one log, each as slowly as it likes; the guest waits for none.
+Any number of readers can follow one log, each at its own speed; the guest waits for none.
 """
 
 from __future__ import annotations
@@ -8,29 +8,28 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["Tail", "quiet"]
-
 _CHUNK = 1 << 16
-_BACK = 1 << 20  # bytes of history in which the last lines are looked for
-# What asks a terminal to answer: its status, its attributes, its colours. What a guest asked long
-# ago must not be answered now, as if it had been typed. Source: ctlseqs (xterm), DSR, DA, OSC.
-_QUESTIONS = re.compile(
+_LOOKBACK = 1 << 20  # bytes of history in which the last lines are searched
+# Queries that a terminal answers: status, attributes, colors. An answer to an old one would reach
+# the guest as typed input. Source: ctlseqs (xterm), DSR, DA, OSC.
+_QUERIES = re.compile(
     rb"\x1b\[[0-9;?>=]*[cn]|\x1b\[[0-9;?>]*\$p|\x1bZ|\x05"
     rb"|\x1b\][0-9;]*\?(?:\x07|\x1b\\)|\x1bP[+$]q[^\x1b]*\x1b\\"
 )
 
 
-def quiet(text: bytes) -> bytes:
-    """Text of a terminal without the questions that the terminal would answer."""
-    return _QUESTIONS.sub(b"", text)
+def remove_queries(output: bytes) -> bytes:
+    """Output for a terminal without the queries that the terminal would answer."""
+    return _QUERIES.sub(b"", output)
 
 
 class Tail:
-    """A log that grows.
+    """A log that is followed.
 
     Attributes:
         offset: the next byte to read.
-        history: how many bytes there were when it was opened.
+        history: the size of the log when it was opened, in bytes.
+        is_cut: whether vm-run has discarded the log's oldest part.
     """
 
     def __init__(self, path: str, lines: int | None = None) -> None:
@@ -38,50 +37,49 @@ class Tail:
 
         Args:
             path: the file.
-            lines: how many of its last lines to begin with; None for all that is kept.
+            lines: how many of its last lines to begin with; None for all.
 
         Raises:
             OSError: it cannot be opened.
         """
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         self.history = os.fstat(self.fd).st_size
-        self.offset = self._data(0)
+        self.offset = self._next_data(0)
         self.is_cut = self.offset > 0
         if lines is not None:
-            self.offset = max(self.offset, self._last(lines))
+            self.offset = max(self.offset, self._last_lines(lines))
         elif self.is_cut:
             self.offset += os.pread(self.fd, _CHUNK, self.offset).find(b"\n") + 1
 
-    def _data(self, offset: int) -> int:
-        """Where there is data at or after an offset: what vm-run gave back is a hole."""
+    def _next_data(self, offset: int) -> int:
+        """The offset of the next data; a part that vm-run has discarded is a hole."""
         try:
             return os.lseek(self.fd, offset, os.SEEK_DATA)
         except OSError:  # ENXIO: no data up to the end
             return offset
 
-    def _last(self, lines: int) -> int:
-        """Where the last so many lines begin."""
+    def _last_lines(self, lines: int) -> int:
+        """The offset of the last so many lines."""
         if lines == 0:
             return self.history
-        start = max(0, self.history - _BACK)
-        text = os.pread(self.fd, self.history - start, start)
-        at = len(text)
-        for _ in range(lines + text.endswith(b"\n")):
-            at = text.rfind(b"\n", 0, at)
+        start = max(0, self.history - _LOOKBACK)
+        content = os.pread(self.fd, self.history - start, start)
+        at = len(content)
+        for _ in range(lines + content.endswith(b"\n")):
+            at = content.rfind(b"\n", 0, at)
             if at < 0:
                 return start
         return start + at + 1
 
-    def read(self) -> bytes:
-        """What comes next; empty at the end, for the moment."""
-        self.offset = self._data(self.offset)
-        size = _CHUNK
-        if self.offset < self.history:  # history and what comes after it are never mixed
-            size = min(size, self.history - self.offset)
+    def read(self) -> tuple[bytes, bool]:
+        """The next chunk, empty at the present end; and whether it is history."""
+        self.offset = self._next_data(self.offset)
+        is_history = self.offset < self.history
+        size = min(_CHUNK, self.history - self.offset) if is_history else _CHUNK
         chunk = os.pread(self.fd, size, self.offset)
         self.offset += len(chunk)
-        return chunk
+        return chunk, is_history
 
     def close(self) -> None:
-        """Lets the log go."""
+        """Closes the log."""
         os.close(self.fd)

@@ -1,106 +1,142 @@
-"""The way to a running VM's screen, for its user alone.
+"""The screen of a running VM: a viewer's connection to it, and a screenshot of it.
 
-QEMU is handed one end of a pair of sockets through its monitor, which is in a folder of the
-user's own: no port is opened for it, and no password needed. bhyve has only the VNC port of the
-description.
+QEMU takes a viewer's socket through its monitor, which is in the user's own state directory: no
+port is opened for it and no password is needed. bhyve has only the VNC port of the description.
 """
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 
+from vm_console.consoles import running
 from vm_spec.fault import Fault, VmError
-from vm_spec.frozen import TYPE_CHECKING, is_table
+from vm_spec.frozen import is_table
 from vm_state import statedir
 from vm_state.qmp import Qmp
+from vm_state.statedir import Record
 
-if TYPE_CHECKING:
-    from vm_state.statedir import Record
-
-__all__ = ["NO_SCREEN", "is_of_bhyve", "missing", "reach"]
-
-NO_SCREEN, _REFUSED = 66, 74
-TIMEOUT_S = 5.0
-_NAME = "viewer"
+_VIEWER = "viewer"
 
 
-def is_of_bhyve(record: Record) -> bool:
-    """Whether what runs is bhyve's."""
-    return record.get("hypervisor") == "bhyve"
+def vnc_address(record: Record) -> str:
+    """The HOST:PORT where bhyve's VNC server listens; empty for QEMU, and without a screen."""
+    summary: object = record.get("outline")
+    if record.get("hypervisor") != "bhyve" or not is_table(summary):
+        return ""
+    host, _, port = str(summary.get("vnc", "")).rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104  compared
+    return f"{host}:{port}" if port.isdecimal() else ""
 
 
-def reach(name: str) -> socket.socket:
-    """A new connection to the VNC server of a running VM; it has a timeout of 5 seconds.
+def check_screen(name: str, record: Record) -> None:
+    """Refuses a VM without a screen.
 
     Raises:
-        VmError: it has no screen (66), takes no viewer (74), or does not answer (75).
+        VmError: it has no screen (66), or the monitor does not answer (75).
     """
-    folder = statedir.folder(name)
-    record = statedir.read(folder)
-    if is_of_bhyve(record):
-        return _over_tcp(name, record)
-    qmp = Qmp.connect(f"{folder}/qmp.sock", TIMEOUT_S)
+    if record.get("hypervisor") == "bhyve":
+        if not vnc_address(record):
+            raise _no_screen(name)
+        return
+    qmp = Qmp.connect(_monitor(name))
     try:
-        return _handed(qmp, name)
-    except OSError as error:
-        raise _silent(name, error) from None
+        has_screen = bool(qmp.ask("query-vnc-servers"))
+    except VmError:  # QEMU was built without VNC
+        has_screen = False
     finally:
         qmp.close()
+    if not has_screen:
+        raise _no_screen(name)
 
 
-def _handed(qmp: Qmp, name: str) -> socket.socket:
-    """Our end of a pair whose other end QEMU has taken for a viewer.
+def _monitor(name: str) -> str:
+    return f"{statedir.folder(name)}/qmp.sock"
+
+
+def _no_screen(name: str) -> VmError:
+    hint = "add [graphic] to its description, and start it again"
+    return VmError(Fault(problem=f"{name} has no screen", hint=hint), status=os.EX_NOINPUT)
+
+
+def hand_to_qemu(name: str, viewer: socket.socket) -> None:
+    """Makes a connected socket a VNC viewer of QEMU's; a QEMU that refuses closes it.
 
     Source: qemu-qmp-ref(7), getfd, add_client.
     """
     try:
-        has_vnc = bool(qmp.ask("query-vnc-servers", TIMEOUT_S))
-    except VmError:  # a QEMU that was built without VNC
-        has_vnc = False
-    if not has_vnc:
-        raise missing(name)
-    ours, theirs = socket.socketpair()
+        qmp = Qmp.connect(_monitor(name))
+    except VmError:  # the guest is being started again: the viewer reconnects
+        return
     try:
-        qmp.give(theirs.fileno(), _NAME)
-        # skipauth: whoever is at this monitor may do more than a viewer's password allows.
-        qmp.ask("add_client", TIMEOUT_S, protocol="vnc", fdname=_NAME, skipauth=True)
-    except VmError as error:
-        ours.close()
-        raise VmError(*error.faults, status=_REFUSED) from None
-    except OSError:
-        ours.close()
-        raise
+        qmp.give(viewer.fileno(), _VIEWER)
+        # skipauth: the monitor's user may do more than a viewer's password allows
+        qmp.ask("add_client", protocol="vnc", fdname=_VIEWER, skipauth=True)
+    except (OSError, VmError):
+        return
     finally:
-        theirs.close()
-    ours.settimeout(TIMEOUT_S)
-    return ours
+        qmp.close()
 
 
-def _over_tcp(name: str, record: Record) -> socket.socket:
-    outline: object = record.get("outline")
-    address = str(outline.get("vnc", "")) if is_table(outline) else ""
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        raise missing(name)
+def take_screenshot(name: str) -> bytes:
+    """A PNG image of the screen of a running VM.
+
+    Source: qemu-qmp-ref(7), screendump; its `format` is new in QEMU 7.1.
+
+    Args:
+        name: the VM's name.
+
+    Raises:
+        VmError: no such VM or no screen (66), it does not run, or there is no image (69), it
+            runs on another host or does not answer (75).
+    """
+    record = running(name, f"vm-run {name} --screenshot FILE")
+    if record.get("hypervisor") == "bhyve":
+        check_screen(name, record)
+        hint = f"connect a VNC viewer: {vnc_address(record)}"
+        raise _failed("bhyve takes no screenshots", hint)
+    file = f"{statedir.folder(name)}/screen.{os.getpid()}.png"
+    qmp = Qmp.connect(_monitor(name))
     try:
-        return socket.create_connection((_near(host.strip("[]")), int(port)), TIMEOUT_S)
+        qmp.ask("screendump", filename=file, format="png")
+        with open(file, "rb") as image:
+            return image.read()
+    except VmError as error:
+        problem = error.faults[0].problem
+        raise _no_screen(name) if "no console" in problem else _failed(problem) from None
     except OSError as error:
-        raise _silent(name, error) from None
+        raise _failed(f"the screen of {name}: {error.strerror or error}") from None
+    finally:
+        qmp.close()
+        if os.path.exists(file):
+            os.unlink(file)
 
 
-def _near(host: str) -> str:
-    """Where one connects to what listens on every address."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared
+def save(content: bytes, file: str) -> None:
+    """Writes a file in one step: a reader sees all of it, or the former file.
+
+    It replaces an existing file, and follows a symbolic link to one.
+
+    Raises:
+        VmError: it cannot be written, or is not a regular file (69).
+    """
+    path = os.path.realpath(file)
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise _failed(f"{path} exists and is not a regular file")
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
+    try:
+        with open(temporary, "xb") as created:
+            created.write(content)
+            created.flush()
+            os.fsync(created.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _failed(f"{file}: {error.strerror}") from None
+    finally:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
 
 
-def missing(name: str) -> VmError:
-    """What is said of a VM that has no screen."""
-    return VmError(
-        Fault(problem=f"{name} has no screen", hint="give it one: [graphic], and start it again"),
-        status=NO_SCREEN,
-    )
-
-
-def _silent(name: str, error: OSError) -> VmError:
-    problem = f"the screen of {name} does not answer: {error.strerror or error}"
-    return VmError(Fault(problem=problem), status=statedir.BUSY)
+def _failed(problem: str, hint: str = "") -> VmError:
+    return VmError(Fault(problem=problem, hint=hint), status=os.EX_UNAVAILABLE)

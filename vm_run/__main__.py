@@ -70,15 +70,15 @@ def _detach(call: Call) -> int:
 
 
 def _screenshot(name: str, file: str) -> int:
-    from vm_console.screenshot import save, take
+    from vm_console.screen import save, take_screenshot
 
     if file != "-":
-        save(take(name), file)
+        save(take_screenshot(name), file)
         return 0
     if sys.stdout.isatty():
         problem = "a picture is nothing for a terminal"
         raise VmError(Fault(problem=problem, hint="name a file"), status=64)
-    sys.stdout.buffer.write(take(name))
+    sys.stdout.buffer.write(take_screenshot(name))
     return 0
 
 

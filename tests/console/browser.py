@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import os
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.lacking import lacking
-from tests.run.pixels import decoded
-from vm_console.picture import Picture
 from vm_state.process import spawn
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -90,21 +87,6 @@ class Browser:
         """What an expression of JavaScript is on the page now."""
         found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
         return found["result"].get("value")
-
-    def resize(self, width: int, height: int) -> None:
-        """Gives the page a size in pixels."""
-        self.ask(
-            "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=False,
-        )  # fmt: skip
-
-    def shot(self) -> Picture:
-        """What a person sees of the page."""
-        return decoded(self.png())
-
-    def png(self) -> bytes:
-        """The same as a PNG file."""
-        return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
 
     def close(self) -> None:
         """Ends it."""

@@ -1,7 +1,8 @@
-"""The screen of real guests: as a picture, through VNC, and in a real browser."""
+"""The screen of real guests: as a picture, and in a real browser."""
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import socket
@@ -12,20 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.console.browser import Browser
+from tests.console.pixels import Picture, alike, decoded, lit
 from tests.lacking import lacking
-from tests.run.browser import Browser
 from tests.run.home import command
-from tests.run.pixels import alike, decoded, lit, lower
 from tests.run.vm import Vm
-from vm_console.picture import Picture
-from vm_console.rfb import look
-from vm_console.screen import reach
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("screen")]
 
 FIRMWARE = 'mem = "64M"\nreboot_on = ["reboot"]\n'  # SeaBIOS, which says that it finds no disk
 TEXT = (720, 400)  # of VGA's text mode
-BAR = 28  # pixels of the page above the screen
 Web = Callable[[Vm], "Served"]
 
 
@@ -54,7 +51,7 @@ class Served:
 def novnc() -> dict[str, str]:
     """Where noVNC is: Debian's, or what the environment says."""
     folder = os.environ.get("NOVNC_DIR", "/usr/share/novnc")
-    if not Path(folder, "core/rfb.js").exists():
+    if not Path(folder, "vnc.html").exists():
         lacking("novnc is missing")
     return {"NOVNC_DIR": folder}
 
@@ -132,32 +129,94 @@ def test_threat_b30_a_vga_without_graphic_is_seen_without_a_port(shown: Vm) -> N
     assert shown.state.stat().st_mode & 0o077 == 0
 
 
-def test_our_viewer_sees_through_vnc_what_a_screenshot_has(
-    shown: Vm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(shown.runtime))
-    with reach(shown.name) as server:
-        assert alike(look(server), shot(shown)) > 0.99
+def is_connected(browser: Browser) -> bool:
+    return bool(browser.value("document.documentElement.classList.contains('noVNC_connected')"))
+
+
+def canvas(browser: Browser) -> Picture:
+    """What noVNC has drawn."""
+    url = browser.value("document.querySelector('#noVNC_container canvas').toDataURL('image/png')")
+    return decoded(base64.b64decode(url.partition(",")[2]))
 
 
 def test_a_browser_shows_the_guests_screen(shown: Vm, web: Web, browser: Browser) -> None:
     served = web(shown)
-    browser.resize(TEXT[0], TEXT[1] + BAR)
+    assert served.link.startswith("http://127.0.0.1:")
     assert browser.visit(served.link) == ""
-    shown.wait_for(lambda: browser.value("document.body.dataset.connected") == "true")
+    shown.wait_for(lambda: is_connected(browser))
     there = shot(shown)
-    shown.wait_for(lambda: alike(lower(browser.shot(), TEXT[1]), there) > 0.99)
-    assert browser.value("document.querySelector('strong').textContent") == shown.name
-    assert "token" not in browser.value("location.href")
+    shown.wait_for(lambda: alike(canvas(browser), there) > 0.99)
 
-    browser.visit(served.link)  # once is once
-    said = "This link has been used already, or was never one: start vm-console --web again."
-    shown.wait_for(lambda: browser.value("document.querySelector('p')?.textContent") == said)
-
+    token = served.link.rpartition("token%3D")[2]
+    assert len(token) >= 32
+    assert token not in "".join(path.read_text() for path in cmdlines())
+    children = websockifies(served)
+    assert children
     served.process.send_signal(signal.SIGINT)
     assert served.ends() == 128 + signal.SIGINT
     assert served.errors.read_text().splitlines()[1:] == ["vm: ended by SIGINT; the guest goes on"]
+    shown.wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+    assert [each.name for each in shown.state.glob("web.*")] == []
     assert lit(shot(shown)) > 0.01
+
+
+def cmdlines() -> Iterator[Path]:
+    """What every user of the host can read of each process."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        if path.exists() and b"chrom" not in path.read_bytes():
+            yield path
+
+
+def websockifies(served: Served) -> list[int]:
+    """The processes of the session that websockify leads."""
+    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
+    (leader,) = map(int, children.read_text().split())
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if session_of(pid) == leader]
+
+
+def session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+@pytest.mark.parametrize("token", ["", "?token=", "?token=wrong"])
+def test_without_the_token_nobody_gets_the_screen(shown: Vm, web: Web, token: str) -> None:
+    port = int(web(shown).link.split(":")[2].partition("/")[0])
+    shown.wait_for(lambda: answers(port))
+    upgrade = (
+        f"GET /websockify{token} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+        "Sec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
+        client.sendall(upgrade.encode())
+        answer = b""
+        while chunk := client.recv(4096):
+            answer += chunk
+    assert b" 101 " not in answer
+    assert b"RFB" not in answer
+
+
+def answers(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
+        client.sendall(b"GET /vnc.html HTTP/1.0\r\n\r\n")
+        return client.recv(16).startswith(b"HTTP/1.")
+
+
+def test_the_page_is_gone_when_vm_console_is_killed(shown: Vm, web: Web) -> None:
+    served = web(shown)
+    port = int(served.link.split(":")[2].partition("/")[0])
+    shown.wait_for(lambda: answers(port))
+    served.process.kill()
+    shown.wait_for(lambda: is_refused(port))
+
+
+def is_refused(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_keys_reach_the_guest_and_the_page_comes_back_after_a_restart(
@@ -171,11 +230,11 @@ def test_keys_reach_the_guest_and_the_page_comes_back_after_a_restart(
     assert ports(vm) == {port}
     served = web(vm)
     browser.visit(served.link)  # and nobody asks for the password
-    vm.wait_for(lambda: browser.value("document.body.dataset.connected") == "true")
-    browser.value("document.getElementById('keys').click()")
+    vm.wait_for(lambda: is_connected(browser))
+    browser.value("document.getElementById('noVNC_send_ctrl_alt_del_button').click()")
     vm.wait_for(lambda: vm.events("restarting"))
-    vm.wait_for(lambda: browser.value("document.body.dataset.connected") == "false")
-    vm.wait_for(lambda: browser.value("document.body.dataset.connected") == "true")
+    vm.wait_for(lambda: not is_connected(browser))
+    vm.wait_for(lambda: is_connected(browser))
     process.terminate()
     vm.wait_for(lambda: vm.events("stopping"))
     process.terminate()  # a second one forces: firmware knows no power button
@@ -189,7 +248,7 @@ def test_a_machine_without_a_screen_is_told_so(vm: Vm) -> None:
     vm.start("--detach").wait(60)
     done = command(vm, vm.name, "--screenshot", "shot.png")
     assert (done.returncode, done.stdout) == (66, "")
-    hint = "hint: give it one: [graphic], and start it again"
+    hint = "hint: add [graphic] to its description, and start it again"
     assert done.stderr == f"vm-run: vm has no screen\n  {hint}\n"
     assert not (vm.folder / "shot.png").exists()
     page = subprocess.run(

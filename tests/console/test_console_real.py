@@ -63,13 +63,13 @@ def at() -> Iterator[At]:
 
 def test_a_person_sees_what_was_types_and_leaves_the_guest_running(shell: Vm, at: At) -> None:
     person = at(shell, shell.name)
-    person.reads(b"vm com1: Ctrl-] leaves, the guest goes on")
+    person.reads(b"vm com1: Ctrl-] detaches; the guest goes on")
     person.reads(b"guest: ready")
     person.types(b"echo one-$((40+2))\r")
     person.reads(b"one-42")
     assert person.settings() != person.before
     person.types(b"echo two-$((40+3))\r" + LEAVE)
-    person.reads(b"vm: left; the guest goes on")
+    person.reads(b"vm: detached; the guest goes on")
     after = person.settings()
     assert person.leaves() == 0
     assert after == person.before
@@ -79,7 +79,7 @@ def test_a_person_sees_what_was_types_and_leaves_the_guest_running(shell: Vm, at
 def test_two_people_read_and_type_at_one_console(shell: Vm, at: At) -> None:
     first, second = at(shell, shell.name), at(shell, "-n", "1", shell.name, "com1")
     first.reads(b"guest: ready")
-    second.reads(b"leaves")
+    second.reads(b"detaches")
     first.types(b"echo from-$((1+1))\r")
     for person in (first, second):
         person.reads(b"from-2")
@@ -122,7 +122,7 @@ def test_a_terminal_that_goes_away_ends_the_visit_and_not_the_guest(shell: Vm, a
 
 def test_another_key_leaves_if_one_says_so(shell: Vm, at: At) -> None:
     person = at(shell, "-e", "^a", "-n", "0", shell.name)
-    person.reads(b"Ctrl-A leaves")
+    person.reads(b"Ctrl-A detaches")
     person.types(b"echo \x1d-$((5+5))\r")
     person.reads(b"-10")
     person.types(b"\x01")
@@ -155,7 +155,7 @@ def test_another_program_at_the_port_is_told_of(shell: Vm, at: At) -> None:
 
 def test_a_virtio_port_is_reached_by_its_name_by_one_at_a_time(shell: Vm, at: At) -> None:
     person = at(shell, shell.name, "agent")
-    person.reads(b"vm agent: Ctrl-] leaves")
+    person.reads(b"vm agent: Ctrl-] detaches")
     console(
         shell,
         shell.name,
@@ -201,7 +201,7 @@ def test_a_console_on_vm_runs_terminal_is_to_look_only(vm: Vm, guest: Path, at: 
     process = vm.start()
     vm.until("guest: ready")
     person = at(vm, vm.name)
-    person.reads(b"this is to look only: its console is the terminal of its vm-run")
+    person.reads(b"read-only: the console is the terminal of its vm-run")
     person.reads(b"guest: ready")
     process.terminate()
     person.reads(b"guest: power button")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -19,18 +18,11 @@ import pytest
 from tests.run.home import Home
 from tests.run.person import Person
 from vm_console.__main__ import main
-from vm_console.keys import escape
-from vm_console.log import Tail, quiet
-from vm_console.typing import Bursts
-from vm_run import logs
-from vm_run.record import consoles
-from vm_spec import Machine, VmError
-from vm_spec.devices import ConsolePort, VirtioConsole
-from vm_spec.frozen import replace
-from vm_spec.machine import Com
-from vm_spec.types import FilePath, Label, VmName
+from vm_console.attach import parse_escape
+from vm_console.connection import Connection
+from vm_console.log import Tail, remove_queries
+from vm_spec import VmError
 from vm_state import statedir
-from vm_state.file_watch import Growth
 from vm_state.process import started_at
 
 
@@ -41,28 +33,20 @@ from vm_state.process import started_at
         ("^a", b"\x01", "Ctrl-A"),
         ("^@", b"\0", "Ctrl-@"),
         ("~", b"~", "~"),
+        ("^", b"^", "^"),
         ("\x1d", b"\x1d", "Ctrl-]"),
         ("none", b"", ""),
     ],
 )
 def test_the_key_that_leaves(text: str, byte: bytes, shown: str) -> None:
-    assert (escape(text).byte, escape(text).shown) == (byte, shown)
+    assert parse_escape(text) == (byte, shown)
 
 
-@pytest.mark.parametrize("text", ["", "^", "^é", "é", "ab", "^1", "NONE"])
+@pytest.mark.parametrize("text", ["", "^é", "é", "ab", "^1", "NONE"])
 def test_what_is_no_key_is_64(text: str) -> None:
-    if text == "^":  # the character itself
-        assert escape(text).byte == b"^"
-        return
-    with pytest.raises(VmError, match="is no key to leave by") as caught:
-        escape(text)
+    with pytest.raises(VmError, match="is not a key") as caught:
+        parse_escape(text)
     assert caught.value.status == 64
-
-
-def test_what_stands_before_the_key_is_typed_and_what_follows_is_not() -> None:
-    assert escape("^]").split(b"ab\x1dcd") == (b"ab", True)
-    assert escape("^]").split(b"abcd") == (b"abcd", False)
-    assert escape("none").split(b"a\x1d") == (b"a\x1d", False)
 
 
 @pytest.mark.parametrize(
@@ -71,19 +55,19 @@ def test_what_stands_before_the_key_is_typed_and_what_follows_is_not() -> None:
      b"\x1b]10;?\x1b\\", b"\x1bP+q544e\x1b\\", b"\x05"],
 )  # fmt: skip
 def test_what_a_guest_asked_of_a_terminal_long_ago_is_not_asked_again(question: bytes) -> None:
-    assert quiet(b"/ # " + question + b"ls") == b"/ # ls"
+    assert remove_queries(b"/ # " + question + b"ls") == b"/ # ls"
 
 
 @pytest.mark.parametrize(
     "kept", [b"\x1b[31mred\x1b[0m", b"\x1b[2J\x1b[H", b"\x1b]0;title\x07", b"[6n", "é".encode()]
 )
 def test_what_a_guest_shows_is_kept(kept: bytes) -> None:
-    assert quiet(kept) == kept
+    assert remove_queries(kept) == kept
 
 
 def all_of(tail: Tail) -> bytes:
     text = b""
-    while chunk := tail.read():
+    while chunk := tail.read()[0]:
         text += chunk
     return text
 
@@ -111,89 +95,6 @@ def test_only_the_last_lines_are_shown_if_one_says_so(
     tail = Tail(str(log), lines)
     assert all_of(tail) == b"".join(every[3 - shown :])
     tail.close()
-
-
-def test_a_log_that_grows_too_big_gives_its_oldest_part_back_under_its_readers(
-    tmp_path: Path,
-) -> None:
-    log = tmp_path / "console.log"
-    lines = [b"%07d\n" % number for number in range(1 << 17)]  # a mebibyte
-    log.write_bytes(b"".join(lines))
-    early = Tail(str(log))
-    early.read()
-    assert not logs.cut(str(log), 2 << 20, 1 << 19)
-    with log.open("ab") as writer:
-        assert logs.cut(str(log), 1 << 19, 1 << 18)
-        assert log.stat().st_blocks * 512 < 1 << 19
-        writer.write(b"more\n")
-    late = Tail(str(log))
-    assert late.is_cut
-    text = all_of(late)
-    assert text.endswith(b"0131071\nmore\n")
-    assert 200_000 < len(text) < 1 << 19
-    assert text.split(b"\n")[0] + b"\n" in lines  # it begins with a line
-    assert b"\0" not in all_of(early)
-    late.close()
-    early.close()
-
-
-def test_a_log_that_is_a_link_is_not_cut(tmp_path: Path) -> None:
-    target = tmp_path / "mine"
-    target.write_bytes(b"x" * (1 << 20))
-    (tmp_path / "console.log").symlink_to(target)
-    assert not logs.cut(str(tmp_path / "console.log"), 1 << 10, 1)
-    assert target.stat().st_blocks * 512 >= 1 << 20
-
-
-@pytest.fixture
-def wakeup() -> Iterator[int]:
-    """What becomes readable when a signal comes."""
-    read, write = os.pipe2(os.O_NONBLOCK)
-    former = signal.set_wakeup_fd(write)
-    yield read
-    signal.set_wakeup_fd(former)
-    os.close(read)
-    os.close(write)
-
-
-def test_growth_is_told_once_each_time_it_is_asked_for(tmp_path: Path, wakeup: int) -> None:
-    log = tmp_path / "console.log"
-    log.touch()
-    told: list[int] = []
-    growth = Growth(str(log), lambda: told.append(1))
-    for times in (1, 2):
-        growth.arm()
-        with log.open("ab") as file:
-            file.write(b"x")
-            file.flush()
-            assert select.select([wakeup], [], [], 10)[0]
-            os.read(wakeup, 99)
-            file.write(b"y")
-        assert len(told) == times
-    growth.close()
-
-
-def due(kept: logs.Logs) -> float | None:
-    return kept.look_at
-
-
-def test_the_supervisor_looks_at_logs_only_after_they_have_changed(
-    tmp_path: Path, wakeup: int
-) -> None:
-    log = tmp_path / "console.log"
-    log.write_bytes(b"x" * (1 << 20))
-    kept = logs.Logs(str(tmp_path), most=1 << 19, kept=1 << 18)
-    assert due(kept) is None
-    with log.open("ab") as file:
-        file.write(b"y")
-    assert select.select([wakeup], [], [], 10)[0]
-    at = due(kept)
-    assert at is not None
-    kept.act(at - 1)
-    assert log.stat().st_blocks * 512 >= 1 << 20
-    kept.act(at)
-    assert log.stat().st_blocks * 512 < 1 << 19
-    kept.close()
 
 
 class Port:
@@ -229,20 +130,20 @@ def port(tmp_path: Path) -> Iterator[Port]:
     made.listener.close()
 
 
-def finish(bursts: Bursts, until: Callable[[], bool]) -> None:
+def finish(bursts: Connection, until: Callable[[], bool]) -> None:
     while not until():
         poll = select.poll()
         fd = bursts.register(poll)
         assert fd >= 0
         ready = dict(poll.poll(10_000))
         assert ready
-        bursts.act(ready[fd])
+        bursts.exchange(ready[fd])
 
 
 def test_each_burst_is_a_connection_that_ends_when_all_of_it_was_read(port: Port) -> None:
-    first, second = Bursts(str(port.path)), Bursts(str(port.path))
-    first.type(b"a" * 100_000)
-    second.type(b"b")
+    first, second = Connection(str(port.path), bursts=True), Connection(str(port.path), bursts=True)
+    first.send(b"a" * 100_000)
+    second.send(b"b")
     thread = port.serves(2)
     finish(first, lambda: first.is_idle)
     finish(second, lambda: second.is_idle)
@@ -251,10 +152,10 @@ def test_each_burst_is_a_connection_that_ends_when_all_of_it_was_read(port: Port
 
 
 def test_what_is_typed_while_a_burst_ends_is_the_next_one(port: Port) -> None:
-    bursts = Bursts(str(port.path))
-    bursts.type(b"one")
+    bursts = Connection(str(port.path), bursts=True)
+    bursts.send(b"one")
     finish(bursts, lambda: not bursts.pending)
-    bursts.type(b"two")
+    bursts.send(b"two")
     thread = port.serves(2)
     finish(bursts, lambda: bursts.is_idle)
     thread.join(10)
@@ -262,48 +163,10 @@ def test_what_is_typed_while_a_burst_ends_is_the_next_one(port: Port) -> None:
 
 
 def test_keys_for_a_guest_that_is_not_there_are_lost_and_told_of(tmp_path: Path) -> None:
-    bursts = Bursts(str(tmp_path / "com1.sock"))
-    bursts.type(b"x")
+    bursts = Connection(str(tmp_path / "com1.sock"), bursts=True)
+    bursts.send(b"x")
     assert bursts.lost
     assert bursts.is_idle
-
-
-def machine(**coms: str) -> Machine:
-    ports = VirtioConsole(
-        label=Label("v"), ports=(ConsolePort(name=Label("agent"), path=FilePath("a.sock")),)
-    )
-    made = Machine(name=VmName("web"), emulations=(ports,))
-    return replace(made, **{key: Com(com) for key, com in coms.items()})
-
-
-@pytest.mark.parametrize(
-    ("kind", "com", "attached", "expected"),
-    [
-        ("qemu", "socket", True, ("socket", "/s/console.log", "/s/com1.sock")),
-        ("qemu", "stdio", True, ("stdio", "/s/console.log", "")),
-        ("qemu", "stdio", False, ("socket", "/s/console.log", "/s/com1.sock")),
-        ("qemu", "/dev/ttyS1", True, ("device", "/s/console.log", "")),
-        ("bhyve", "socket", True, ("nmdm", "", "/dev/nmdm-web.1B")),
-        ("bhyve", "nmdm", True, ("nmdm", "", "/dev/nmdm-web.1B")),
-        ("bhyve", "stdio", False, ("nmdm", "", "/dev/nmdm-web.1B")),
-        ("bhyve", "stdio", True, ("stdio", "", "")),
-        ("bhyve", "/dev/nmdm7A", True, ("nmdm", "", "/dev/nmdm7B")),
-        ("bhyve", "/dev/cuau0", True, ("device", "", "")),
-    ],
-)
-def test_where_the_consoles_of_a_guest_are(
-    kind: str, com: str, attached: bool, expected: tuple[str, str, str]
-) -> None:
-    serial, virtio = consoles(machine(com1=com), kind, "/s", attached=attached)
-    assert (serial["kind"], serial["log"], serial["to"]) == expected
-    assert (virtio["name"], virtio["to"]) == ("agent", f"{os.getcwd()}/a.sock")
-
-
-def test_the_other_ports_have_logs_of_their_own() -> None:
-    found = consoles(machine(com2="socket"), "qemu", "/s", attached=True)[0]
-    assert found == {
-        "name": "com2", "kind": "socket", "log": "/s/com2.log", "to": "/s/com2.sock",
-    }  # fmt: skip
 
 
 @pytest.fixture
@@ -334,7 +197,7 @@ def test_a_null_modem_is_read_and_typed_to(
     )
     person = Person(home.vm, "vm_console", "vm")
     try:
-        person.reads(b"Ctrl-] leaves")
+        person.reads(b"Ctrl-] detaches")
         os.write(master, b"login: ")
         person.reads(b"login: ")
         person.types(b"root\r")
@@ -372,7 +235,7 @@ def test_what_is_wrong_has_its_status(
     two = [{"name": name, "kind": "virtio", "log": "", "to": "/no"} for name in ("a", "b")]
     running(guest_process.pid, *two)
     assert said(capsys, "vm") == (
-        64, "vm-console: vm has several consoles\n  hint: say which: a, b\n",
+        64, "vm-console: vm has several consoles\n  hint: name one: a, b\n",
     )  # fmt: skip
     assert said(capsys, "vm", "b") == (
         74, "vm-console: /no cannot be opened: No such file or directory\n",
@@ -387,7 +250,7 @@ def test_a_vm_on_another_host_is_75(home: Home, capsys: pytest.CaptureFixture[st
     status, err = said(capsys, "vm")
     taken.release()
     assert (status, err) == (
-        75, "vm-console: vm runs on far (pid 7)\n  hint: there: vm-console vm\n",
+        75, "vm-console: vm runs on far (pid 7)\n  hint: on far, run: vm-console vm\n",
     )  # fmt: skip
 
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from vm_console.picture import Picture
+
+class Picture(NamedTuple):
+    """Pixels: three bytes each, red, green and blue, row by row from the top."""
+
+    width: int
+    height: int
+    rgb: bytes
 
 
 def chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -78,9 +85,3 @@ def alike(one: Picture, other: Picture) -> float:
         return 0.0
     both = zip(pixels(one), pixels(other), strict=True)
     return sum(a == b for a, b in both) / (one.width * one.height)
-
-
-def lower(picture: Picture, height: int) -> Picture:
-    """The part of a picture that is left from its lower edge up."""
-    rgb = picture.rgb[-picture.width * height * 3 :]
-    return Picture(width=picture.width, height=height, rgb=rgb)

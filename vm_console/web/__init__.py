@@ -1,1 +1,0 @@
-"""The screen of a running VM in a browser on this host."""
