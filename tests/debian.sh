@@ -28,6 +28,8 @@ suite_of() {
     case $1 in 12) echo bookworm ;; 13) echo trixie ;; *) return 1 ;; esac
 }
 
+CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
+
 # --- the chroot ---------------------------------------------------------------------------------
 
 # Those sources of this system that name its suite, with the other suite's name.
@@ -52,11 +54,13 @@ make_chroot() {
     mmdebstrap --quiet --variant=minbase --include=sudo --aptopt="$settings/apt.conf" \
         "$suite" "$chroot" "$settings/sources"
     rm -r "$settings"
-    for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
+    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf; do
         [ ! -e "$file" ] || install -D -m 644 "$file" "$chroot$file"
     done
     user_settings=${PIP_CONFIG_FILE:-$HOME/.config/pip/pip.conf}
     [ ! -e "$user_settings" ] || install -D -m 644 "$user_settings" "$chroot/etc/xdg/pip/pip.conf"
+    # Not in their own place: the package ca-certificates, when it comes, makes that anew.
+    [ ! -e "$CERTIFICATES" ] || cp "$CERTIFICATES" "$chroot/etc/pip.crt"
     chroot "$chroot" useradd --create-home --shell /bin/bash newcomer
     echo 'newcomer ALL=(ALL:ALL) NOPASSWD: ALL' >"$chroot/etc/sudoers.d/newcomer"
     mkdir "$chroot/said"
@@ -83,13 +87,16 @@ inside() { # COMMAND...: as who it is for, with that one's home and no more than
     # shellcheck disable=SC2046  # one word for each variable
     chroot "$chroot" setpriv --reuid="$name" --regid="$name" --init-groups \
         env -i HOME="$home" USER="$name" LOGNAME="$name" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-        PATH=/usr/local/bin:/usr/bin:/bin $(env | grep '^PIP_[A-Z_]*=[^ ]*$') "$@"
+        PATH=/usr/local/bin:/usr/bin:/bin \
+        $(env | grep '^PIP_[A-Z_]*=[^ ]*$') ${certificates:+"PIP_CERT=$certificates"} "$@"
 }
 
 used() { df --output=used -B 1M "$chroot" | tail -n 1; }
 
 run_all() { # COMMAND...
     mount_system
+    certificates=
+    [ ! -e "$chroot/etc/pip.crt" ] || certificates=/etc/pip.crt
     for command; do
         number=$((${number:-0} + 1)) status=0 before=$(used) began=$(date +%s)
         say "$name_of_run: $command"
