@@ -111,7 +111,7 @@ def _attach(call: argparse.Namespace) -> int:
     escape, key = parse_escape(call.escape)
     console = choose(call.name, call.port)
     _introduce(console, key)
-    options = Options(escape=escape, key=key, lines=call.lines, follow=call.follow)
+    options = Options(escape=escape, lines=call.lines, follow=call.follow)
     with catch_signals() as wakeup:
         attachment = Attachment(console, options, _report_in_raw_mode)
         reason = _run_raw(attachment, wakeup)

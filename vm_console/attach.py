@@ -32,13 +32,11 @@ class Options(Value):
 
     Attributes:
         escape: the byte of the key that detaches; empty for none.
-        key: the name of that key.
         lines: how many lines of history to show; None for all.
         follow: whether to stay when the input has ended.
     """
 
     escape: bytes
-    key: str
     lines: int | None = None
     follow: bool = False
 
@@ -106,12 +104,11 @@ class Attachment:
         self.options = options
         self.report = report
         self.input_ended = False
-        self.loss_reported = False
         try:
             self.tail = Tail(console.log, options.lines) if console.log else None
             self.watch = Growth(console.log, lambda: None) if console.log else None
             bursts = self.tail is not None
-            self.connection = Connection(console.to, bursts=bursts) if console.to else None
+            self.connection = Connection(console.to, lambda: report(_LOST), bursts=bursts)
         except OSError as error:
             problem = f"{console.log or console.to} cannot be opened: {error.strerror}"
             raise VmError(Fault(problem=problem), status=os.EX_IOERR) from None
@@ -135,8 +132,8 @@ class Attachment:
         reason = ""
         while not reason:
             has_output = self._show()
-            is_idle = self.connection is None or self.connection.is_idle
-            if self.input_ended and not self.options.follow and not has_output and is_idle:
+            is_done = self.input_ended and not self.options.follow and self.connection.is_idle
+            if is_done and not has_output:
                 return "input"
             reason = self._wait(wakeup, 0 if has_output else None)
         while reason != "detached" and self._show():
@@ -156,8 +153,8 @@ class Attachment:
         """Waits for the next event and handles it; the reason to end, or nothing."""
         poll = select.poll()
         poll.register(wakeup, select.POLLIN)
-        port = self.connection.register(poll) if self.connection else -1
-        if not self.input_ended and (not self.connection or len(self.connection.pending) < LIMIT):
+        port = self.connection.register(poll)
+        if not self.input_ended and len(self.connection.pending) < LIMIT:
             poll.register(_IN, select.POLLIN)
         if self.lifetime.process:
             poll.register(self.lifetime.process.fd, select.POLLIN)
@@ -166,27 +163,16 @@ class Attachment:
         ready = dict(poll.poll(timeout_ms))
         if wakeup in ready:
             os.read(wakeup, 512)
-        if port in ready and not self._exchange(ready[port]):
-            return "closed"
+        if port in ready:
+            try:
+                _write(self.connection.exchange(ready[port]))
+            except EOFError:
+                return "closed"
         if _IN in ready and self._read_input():
             return "detached"
         if self.lifetime.process is None or self.lifetime.process.fd in ready:
             return "" if self.lifetime.goes_on() else "ended"
         return ""
-
-    def _exchange(self, events: int) -> bool:
-        """Sends input, and shows output of a port without a log; whether the port is open."""
-        try:
-            _write(self.connection.exchange(events) if self.connection else b"")
-        except EOFError:
-            return False
-        self._report_loss()
-        return True
-
-    def _report_loss(self) -> None:
-        if self.connection and self.connection.lost and not self.loss_reported:
-            self.loss_reported = True
-            self.report(_LOST)
 
     def _read_input(self) -> bool:
         """Reads input; whether it has the key that detaches."""
@@ -201,21 +187,15 @@ class Attachment:
         key = b""
         if is_terminal and self.options.escape:
             data, key, _ = data.partition(self.options.escape)
-        if self.connection and data:
-            self.connection.send(data)
-            self._report_loss()
+        self.connection.send(data)
         return bool(key)
 
     def close(self) -> None:
         """Closes the console; input before the key is still sent."""
-        if self.connection:
-            self.connection.finish()
-            self.connection.close()
-        if self.watch:
-            self.watch.close()
-        if self.tail:
-            self.tail.close()
-        self.lifetime.close()
+        self.connection.finish()
+        for each in (self.connection, self.watch, self.tail, self.lifetime):
+            if each:
+                each.close()
 
 
 def _write(output: bytes) -> None:

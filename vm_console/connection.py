@@ -14,6 +14,7 @@ import socket
 import struct
 import termios
 import tty
+from collections.abc import Callable
 
 LIMIT = 1 << 16  # bytes of pending input; above it no more is read
 _QUEUE_S = 1  # how long to wait for a place in the kernel's queue
@@ -25,14 +26,14 @@ class Connection:
 
     Attributes:
         pending: what has not been sent yet.
-        lost: whether input was dropped because nobody listened.
     """
 
-    def __init__(self, path: str, *, bursts: bool) -> None:
+    def __init__(self, path: str, on_loss: Callable[[], None], *, bursts: bool) -> None:
         """Opens a lasting connection; one for bursts is opened when there is input.
 
         Args:
-            path: a socket, or a device.
+            path: a socket or a device; empty for neither, which drops all input.
+            on_loss: is called once when input is dropped because nobody listens.
             bursts: whether each burst of input is a connection of its own.
 
         Raises:
@@ -40,12 +41,13 @@ class Connection:
         """
         self.path = path
         self.pending = b""
-        self.lost = False
+        self._on_loss = on_loss
+        self._is_lost = False
         self._bursts = bursts
         self._is_sent = False
         self._socket: socket.socket | None = None
         self._fd = -1
-        if not bursts:
+        if path and not bursts:
             self._open()
 
     def _open(self) -> None:
@@ -72,8 +74,9 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         """Adds to the pending input."""
-        self.pending += data
-        self._begin()
+        if self.path:
+            self.pending += data
+            self._begin()
 
     def _begin(self) -> None:
         """Opens the connection of the next burst."""
@@ -82,7 +85,14 @@ class Connection:
         try:
             self._open()
         except OSError:  # the guest is being started again, or the queue is full
-            self.lost, self.pending = True, b""
+            self._lose()
+
+    def _lose(self) -> None:
+        """Drops the pending input."""
+        if self.pending and self._bursts and not self._is_lost:
+            self._is_lost = True
+            self._on_loss()
+        self.pending = b""
 
     def register(self, poll: select.poll) -> int:
         """Registers with a poll object; the descriptor, -1 when there is nothing to wait for."""
@@ -104,8 +114,8 @@ class Connection:
         except BlockingIOError:
             return b""
         except OSError:
-            self.lost = self.lost or (self._bursts and bool(self.pending))
-            self.pending, output = b"", b""
+            self._lose()
+            output = b""
         if output == b"":
             self._end()
         return b"" if self._bursts or output is None else output
