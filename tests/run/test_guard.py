@@ -53,7 +53,7 @@ def test_an_interrupt_is_status_130() -> None:
 
 def test_a_reader_that_has_enough_is_no_bug() -> None:
     program = (
-        "import sys\nfrom vm_state.parser import guarded\n"
+        "import sys\nfrom vm_state.cli import guarded\n"
         "def act(argv):\n    for _ in range(100000): print('x' * 80)\n    return 0\n"
         "sys.exit(guarded('vm-x', act, []))"
     )
@@ -73,7 +73,7 @@ def test_a_reader_that_has_enough_is_no_bug() -> None:
 def test_a_standard_error_that_is_closed_changes_no_status() -> None:
     program = (
         "import os, sys\nfrom vm_spec.fault import Fault, VmError\n"
-        "from vm_state.parser import guarded\n"
+        "from vm_state.cli import guarded\n"
         "def act(argv):\n    raise VmError(Fault(problem='x'), status=66)\n"
         "os.close(2)\nos._exit(guarded('vm-x', act, []))"
     )
