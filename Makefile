@@ -59,7 +59,7 @@ install: paths all
 	mkdir -p '$(DESTDIR)$(LIB)' '$(ROOT)/bin'
 	cp -R $(STAGE)/. '$(DESTDIR)$(LIB)'
 	rm -f '$(DESTDIR)$(LIB)/complete'
-	'$(PYTHON)' -I -m compileall -q -d '$(LIB)' --invalidation-mode unchecked-hash '$(DESTDIR)$(LIB)'
+	'$(PYTHON)' -I -m compileall -q -d '$(LIB)' --invalidation-mode checked-hash '$(DESTDIR)$(LIB)'
 	chmod -R u=rwX,go=rX '$(DESTDIR)$(LIB)'
 	$(COMMANDS) | while read -r command module; do \
 	    rm -f '$(ROOT)'/bin/"$$command" && \
@@ -96,14 +96,13 @@ helper: paths
 	$(SERVICE); install -d -m 755 "$${service%/*}" && \
 	    $(FITTED) "$$source" >"$$service" && chmod "$$mode" "$$service"
 	@[ -n '$(DESTDIR)' ] || '$(PYTHON)' -ISB -c 'import sys; sys.path.append("$(LIB)"); \
-	    from vm_init.selfcheck import faults; sys.exit("\n".join(faults()) or 0)' || \
+	    from vm_init.inspect import list_faults; sys.exit("\n".join(list_faults()) or 0)' || \
 	    { echo 'unsafe: nobody gets vm-init by sudo' >&2; rm -f '$(SUDOERS)'; exit 78; }
 	@PATH="$$PATH:/usr/sbin:/usr/local/sbin"; command -v visudo >/dev/null || \
 	    { echo 'no visudo here: see etc/doas.conf'; exit 0; } && \
 	    { [ -d '$(DESTDIR)$(ETC)/sudoers.d' ] || install -d -m 750 '$(DESTDIR)$(ETC)/sudoers.d'; } && \
 	    rm -f '$(SUDOERS).new' && \
-	    '$(PYTHON)' -ISB -c 'import sys; sys.path.append("."); from vm_init.admission import sudoers; \
-	        sys.stdout.write(sudoers(*sys.argv[1:]))' '$(GROUP)' '$(HELPER)' '$(PREFIX)/bin/vm-init' >'$(SUDOERS).new' && \
+	    sed 's|/usr/local|$(PREFIX)|g; s|%vmusers |%$(GROUP) |' sudoers.d/vm-init >'$(SUDOERS).new' && \
 	    visudo -cqf '$(SUDOERS).new' && chmod 440 '$(SUDOERS).new' && \
 	    mv -f '$(SUDOERS).new' '$(SUDOERS)' || { rm -f '$(SUDOERS).new'; exit 78; }
 
@@ -120,6 +119,7 @@ uninstall: paths
 # Both are written into the launchers and services, so they must mean the same everywhere.
 paths:
 	@case '$(PREFIX)' in [!/]*|''|*[\'\\\"\&\|\%\$$\`]*) echo 'PREFIX must be an absolute path' >&2; exit 64;; esac
+	@case '$(GROUP)' in ''|[!a-z_]*|*[!a-z0-9_-]*) echo 'GROUP must be the name of a group' >&2; exit 64;; esac
 	@case '$(PYTHON)' in [!/]*|''|*[[:space:]]*) echo 'PYTHON must be an absolute path' >&2; exit 64;; esac
 	@shebang='#!$(PYTHON) -ISB'; [ $${#shebang} -lt 127 ] || \
 	    { echo 'PYTHON is too long for a first line' >&2; exit 64; }

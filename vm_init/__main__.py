@@ -74,7 +74,9 @@ def parse_arguments(argv: list[str]) -> Arguments:
         elif word in ACTS | FLAGS:
             options[word] = word
         else:
-            names += [_require(name, VM, "a VM's name") for name in (words if word == "--" else [word])]
+            names += [
+                _require(name, VM, "a VM's name") for name in (words if word == "--" else [word])
+            ]
     act, *more = [word for word in options if word in ACTS] or ["give"]
     is_nameless = act in NAMELESS or (act == "--release" and "--job" in options)
     others = {word: value for word, value in options.items() if word != act}
@@ -97,7 +99,10 @@ def main(argv: list[str]) -> int:
     status, lines = os.EX_OK, list[str]()
     try:
         lines = _run(parse_arguments(argv))
-    except (InitError, OSError) as error:  # a full /run, for instance: the ledger has what was begun
+    except (
+        InitError,
+        OSError,
+    ) as error:  # a full /run, for instance: the ledger has what was begun
         status = getattr(error, "status", os.EX_UNAVAILABLE)
         lines = [f"vm-init: {line}" for line in str(error).splitlines()]
     if os.geteuid() == 0:
@@ -117,7 +122,8 @@ def _run(arguments: Arguments) -> list[str]:
         return act(arguments, environment)
     except InitError as error:
         if error.status in (os.EX_NOPERM, os.EX_CONFIG):
-            log(_find_uid(environment), "refuse", " ".join(arguments), str(error))
+            thing = f"{arguments.act} {arguments.name}"
+            log(_find_uid(environment), "refuse", thing, str(error))
         raise
 
 

@@ -7,8 +7,8 @@ A module for each kind of thing has the same four functions:
     holds(record, caller) -> bool             whether the thing is still as the record says
     take(records, uid, force) -> [str]        takes it back; for each empty, or why it stays
 
-The records are in the ledger, synced, before `give`: what a kill at any moment leaves, `take` undoes.
-So `take` is right for a record of which nothing was done yet, and a second time.
+The records are in the ledger, synced, before `give`: what a kill leaves, `take`
+undoes. So `take` is right for a record of which nothing was done yet, and a second time.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def give(granted: Sequence[Granted], caller: Caller, ledger: Ledger) -> list[str
     Raises:
         InitError: something cannot be given, and why; what this run gave was taken back.
     """
-    new: dict[Record, Granted] = {}
+    new: list[tuple[Record, Granted]] = []
     lines: list[str] = []
     for one in granted:
         known = _find_known(one, caller, ledger)
         record = known or check(one, caller, granted)
         lines.append(f"{show(record)}: {'yours already' if known else 'given'}")
         if known is None:
-            new[record] = one
+            new.append((record, one))
     if new:
         _give_all(new, caller, ledger)
     return lines
@@ -90,18 +90,19 @@ def _find_known(one: Granted, caller: Caller, ledger: Ledger) -> Record | None:
         return None
     module = _module(known.kind)
     # Description or policy may have changed.
-    wanted = (one.target, one.request.mac, module.get_port(one)) if known.tag else ("", "", "")
-    if (known.target, known.mac, known.port) == wanted or not known.tag:
-        if module.holds(known, caller):
-            return known
+    is_same = not known.tag or (known.target, known.mac, known.port) == (
+        one.target, one.request.mac, module.get_port(one),
+    )  # fmt: skip
+    if is_same and module.holds(known, caller):
+        return known
     if left := _take_all([known], ledger):
         raise InitError("\n".join(left), os.EX_TEMPFAIL)
     return None
 
 
-def _give_all(new: dict[Record, Granted], caller: Caller, ledger: Ledger) -> None:
+def _give_all(new: Sequence[tuple[Record, Granted]], caller: Caller, ledger: Ledger) -> None:
     """All of it recorded, then done; undone on every failure."""
-    records = list(new)
+    records = [record for record, _ in new]
     ledger.write([*ledger.records, *records])
     try:
         for module, group in _group(records):
@@ -111,7 +112,7 @@ def _give_all(new: dict[Record, Granted], caller: Caller, ledger: Ledger) -> Non
         left = _take_all(records, ledger)
         status = getattr(error, "status", os.EX_UNAVAILABLE)
         raise InitError("\n".join([str(error), *left]), status) from error
-    for record, one in new.items():
+    for record, one in new:
         log(caller.uid, "give", f"{ledger.vm} {show(record)}", f"done, by {one.rule}")
 
 

@@ -75,7 +75,9 @@ def find_myself() -> Caller:
         found = account(pwd.getpwuid(os.getuid()).pw_name)
     except KeyError:
         raise InitError(f"there is no account of uid {os.getuid()}") from None
-    if {*os.getresuid()} != {found.uid} or not {*os.getresgid(), *os.getgroups()} <= {*found.groups}:
+    if {*os.getresuid()} != {found.uid} or not {*os.getresgid(), *os.getgroups()} <= {
+        *found.groups
+    }:
         raise InitError(f"this process has other users or groups than the account {found.name}")
     return found
 

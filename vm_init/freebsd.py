@@ -1,10 +1,10 @@
-"""FreeBSD's way: `vm_init.record`'s contract over programs, each a list made by a pure function.
+"""FreeBSD's way: `vm_init.apply`'s protocol over programs, each a list made by a pure function.
 
 Untested on FreeBSD: its tests compare the lists, and run fake programs.
 
-The virtual machine itself is made by root and its nodes handed over, so that an ordinary user's
-bhyve can run it and start it again. What bhyve allocates later (/dev/vmm.io/NAME.bootrom) is root's
-on kernels that do not give it to the VM's owner: there, a firmware needs root. Passthrough needs
+Root makes the virtual machine itself and hands its nodes over, so that an ordinary user's bhyve can
+run it and start it again. What bhyve allocates later (/dev/vmm.io/NAME.bootrom) is root's on
+kernels that do not give it to the VM's owner: there, a firmware needs root. Passthrough needs
 PRIV_DRIVER: a device given to ppt(4) is of use to a bhyve of root only.
 
 Source: bhyvectl(8), ifconfig(8), devctl(8), pciconf(8), kldload(8), tap(4), vmm(4).
@@ -15,129 +15,132 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 
 from vm_init import nodes
-from vm_init.record import Record, alias
+from vm_init.caller import Caller
+from vm_init.errors import InitError
+from vm_init.ledger import Record
+from vm_init.policy import Granted
 from vm_init.request import ADDRESS
 from vm_init.request import VM as NAME
-from vm_init.request import kind as kind_of
-from vm_init.verdict import Caller, Granted, InitError
+from vm_init.trusted import Opened
 
 IFCONFIG = "/sbin/ifconfig"
 DEVCTL = "/usr/sbin/devctl"
 ENVIRONMENT = {"PATH": "/sbin:/bin:/usr/sbin:/usr/bin", "LC_ALL": "C"}
-PATIENCE_S = 30
+TIMEOUT_S = 30
 
 # A tap of another name has a link as its node, and a name of one letter could be an option's value.
 TAP = re.compile(r"tap(?:0|[1-9][0-9]{0,3})")
 BRIDGE = re.compile(r"[a-z][a-z0-9]{0,14}")
 VM = re.compile(NAME)
 MODULE = re.compile(r"vmm|nmdm|if_tuntap|if_bridge")
-TAG = re.compile(r"vmman:[0-9]{1,10}:[A-Za-z0-9_.-]{1,64}:[0-9a-f]{16}")
+TAG = re.compile(r"vmman:[0-9]{1,10}:[0-9a-f]{16}")
 MODULES = {"tap": ("if_tuntap", "if_bridge"), "pci": ("vmm",), "vm": ("vmm", "nmdm")}
 
 
-class Host:
-    """Where the programs and the nodes are; other than the host's own in tests only.
-
-    Attributes:
-        below: what stands before each program's path.
-        nodes: where device nodes are.
-    """
-
-    below = ""
-    nodes = nodes.REAL
+BELOW = ""  # tests put their own programs and nodes below a directory
 
 
-def _run(argv: list[str]) -> str:
-    return run(argv, Host.below)
-
-
-def intend(granted: Granted, caller: Caller, vm: str, together: object = ()) -> Record:
+def check(granted: Granted, caller: Caller) -> Record:
     """A record of what is not given yet.
 
     Raises:
         InitError: it is there already, or it is another device than the policy names.
     """
-    name, kind = granted.request[0], kind_of(granted.request)
-    nonce = os.urandom(8).hex()
+    name, kind = granted.request.name, granted.request.kind
     for module in MODULES[kind]:
-        _run(load(module))
+        run(load(module))
     if kind == "tap":
-        tag = alias(nonce, caller.uid, vm)
+        tag = f"vmman:{caller.uid}:{os.urandom(8).hex()}"
         create_tap(name, granted.target or "-", tag)  # refuses names that the programs do not get
-        if _shown(name):
-            raise InitError(f"{name}: not allowed on this host")
-        return Record("tap", name, nonce=nonce, target=granted.target, tag=tag)
+        if _show(name):
+            raise InitError(f"{name}: there is an interface of this name already")
+        return Record("tap", name, target=granted.target, tag=tag)
     if kind == "pci":
-        found, driver = identity(_run(identify(name)))
+        found, driver = parse_identity(run(identify(name)))
         if found != granted.pinned:
             raise InitError(f"{name}: is {found}, and the policy names {granted.pinned or '-'}")
-        return Record("pci", name, target=str(caller.uid), former=driver)
-    if _machine_owner(name) is not None:
-        raise InitError(f"{name}: not allowed on this host")
-    return Record("vm", name, nonce=nonce, target=str(caller.uid))
+        return Record("pci", name, former=driver)
+    if _find_machine_owner(name) is not None:
+        raise InitError(f"{name}: there is a virtual machine of this name already")
+    return Record("vm", name)
 
 
-def act(record: Record, caller: Caller) -> Record:
-    """Makes it, and gives its nodes to the caller.
+def get_port(granted: Granted) -> str:
+    """The policy's keys for ports of bridges are Linux's."""
+    del granted
+    return ""
+
+
+def give(records: Sequence[Record], caller: Caller) -> None:
+    """Makes each, and gives its nodes to the caller.
 
     Raises:
-        InitError: a program refused; what was begun is for `undo`.
+        InitError: a program refused; what was begun is for `take`.
     """
-    if record.kind == "tap":
-        for argv in create_tap(record.name, record.target or "-", record.tag):
-            _run(argv)
-        nodes.give(f"/dev/{record.name}", caller.uid, Host.nodes)
-    elif record.kind == "pci":
-        _run(bind(record.name))
-    else:
-        _run(create_vm(record.name))
-        at = f"{Host.nodes.dev}/vmm.io"
-        for path in vm_nodes(record.name, os.listdir(at) if os.path.isdir(at) else []):
-            nodes.give(path, caller.uid, Host.nodes)
-    return record._replace(done=True)
-
-
-def _machine_owner(name: str) -> int | None:
-    """Whose a virtual machine is; None when there is none of this name."""
-    try:
-        return os.lstat(f"{Host.nodes.dev}/vmm/{name}").st_uid
-    except FileNotFoundError:
-        return None
-
-
-def _shown(name: str) -> str:
-    """What ifconfig says of an interface; empty when there is none."""
-    try:
-        return _run(show(name))
-    except InitError:
-        return ""
+    for record in records:
+        paths: list[str] = []
+        if record.kind == "tap":
+            for argv in create_tap(record.name, record.target or "-", record.tag):
+                run(argv)
+            paths = [f"/dev/{record.name}"]
+        elif record.kind == "pci":
+            run(bind(record.name))
+        else:
+            run(create_vm(record.name))
+            at = f"{nodes.DEV}/vmm.io"
+            paths = vm_nodes(record.name, os.listdir(at) if os.path.isdir(at) else [])
+        for path in paths:
+            with Opened(nodes.pin(path)) as fd:
+                nodes.change_owner(fd, caller.uid, -1)
 
 
 def holds(record: Record, caller: Caller) -> bool:
     """Whether it is still as the record says."""
     if record.kind == "tap":
-        return described(_shown(record.name)) == record.tag
+        return parse_description(_show(record.name)) == record.tag
     if record.kind == "pci":
-        return identity(_run(identify(record.name)))[1] == "ppt"
-    return _machine_owner(record.name) == caller.uid
+        return parse_identity(run(identify(record.name)))[1] == "ppt"
+    return _find_machine_owner(record.name) == caller.uid
 
 
-def undo(record: Record) -> str:
-    """Takes it back; empty, or why it stays."""
+def take(records: Sequence[Record], uid: int, *, force: bool = False) -> list[str]:
+    """Takes each back; for each empty, or why it stays."""
+    del force
+    return [_take(record, uid) for record in records]
+
+
+def _take(record: Record, uid: int) -> str:
     try:
         if record.kind == "tap":
-            for argv in destroy_tap(record.name, record.tag, _shown(record.name)):
-                _run(argv)
+            for argv in destroy_tap(record.name, record.tag, _show(record.name)):
+                run(argv)
         elif record.kind == "pci":
             if record.former != "ppt":
-                _run(unbind(record.name))
-        elif _machine_owner(record.name) in (0, int(record.target)):
-            _run(destroy_vm(record.name))
+                run(unbind(record.name))
+        elif _find_machine_owner(record.name) == uid:  # root's own of that name is a later one
+            run(destroy_vm(record.name))
     except InitError as error:
         return str(error)
     return ""
+
+
+def _find_machine_owner(name: str) -> int | None:
+    """Whose a virtual machine is; None when there is none of this name."""
+    try:
+        return os.lstat(f"{nodes.DEV}/vmm/{name}").st_uid
+    except FileNotFoundError:
+        return None
+
+
+def _show(name: str) -> str:
+    """What ifconfig says of an interface; empty when there is none."""
+    try:
+        return run(show(name))
+    except InitError:
+        return ""
 
 
 def load(module: str) -> list[str]:
@@ -160,11 +163,11 @@ def create_tap(name: str, bridge: str, tag: str) -> list[list[str]]:
 
 
 def show(name: str) -> list[str]:
-    """Print an interface, for `described`."""
+    """Print an interface, for `parse_description`."""
     return [IFCONFIG, _one(BRIDGE, name)]
 
 
-def described(output: str) -> str:
+def parse_description(output: str) -> str:
     """The description of the interface that `show` printed; empty without one."""
     found = re.search(r"^\tdescription: (.*)$", output, re.MULTILINE)
     return found[1] if found else ""
@@ -172,7 +175,7 @@ def described(output: str) -> str:
 
 def destroy_tap(name: str, tag: str, output: str) -> list[list[str]]:
     """Take a tap away, if what `show` printed has its tag: else it is another's by now."""
-    return [[IFCONFIG, _one(TAP, name), "destroy"]] if described(output) == tag else []
+    return [[IFCONFIG, _one(TAP, name), "destroy"]] if parse_description(output) == tag else []
 
 
 def bind(address: str) -> list[str]:
@@ -186,11 +189,11 @@ def unbind(address: str) -> list[str]:
 
 
 def identify(address: str) -> list[str]:
-    """Print what a PCI device is, for `identity`."""
+    """Print what a PCI device is, for `parse_identity`."""
     return ["/usr/sbin/pciconf", "-l", _selector(address)]
 
 
-def identity(output: str) -> tuple[str, str]:
+def parse_identity(output: str) -> tuple[str, str]:
     """The id (`10de:1b80`) and the driver (`none` for none) that `identify` printed.
 
     Raises:
@@ -225,17 +228,16 @@ def vm_nodes(vm: str, siblings: list[str]) -> list[str]:
     ]
 
 
-def run(argv: list[str], below: str = "") -> str:
-    """What a program prints. It gets nothing of the caller's: input, environment, folder.
+def run(argv: list[str]) -> str:
+    """What a program prints. It gets nothing of the caller's: input, environment, directory.
 
     Args:
         argv: the program by its absolute path, and its arguments.
-        below: where tests have their own programs.
 
     Raises:
         InitError: it cannot be started, fails, or takes too long.
     """
-    program = below + argv[0]
+    program = BELOW + argv[0]
     try:
         ended = subprocess.run(
             [program, *argv[1:]],
@@ -243,7 +245,7 @@ def run(argv: list[str], below: str = "") -> str:
             capture_output=True,
             env=ENVIRONMENT,
             cwd="/",
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,7 +1,7 @@
 """The process made root's own: after `start` nothing that the caller left behind has an effect.
 
-sudo and doas pass on the caller's limits, ignored signals, directory, cgroup, scheduling, and partly
-descriptors and environment. What only Linux has is left out elsewhere.
+sudo and doas pass on the caller's limits, ignored signals, directory, cgroup, scheduling, and
+partly descriptors and environment. What only Linux has is left out elsewhere.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ Every change is a new file, synced, renamed over the old one, and the directory 
 was written by root and is checked as if a user had written it: directories and files must be root's
 alone, and each field of the form that it is written in. Keys that are not known are kept.
 
-A ledger of another boot counts as empty: its interfaces ended with their kernel, its nodes were made
-anew, its devices have their drivers.
+A ledger of another boot counts as empty: its interfaces ended with their kernel, its nodes
+are new, its devices have their drivers.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from vm_init.request import ADDRESS, MAC, NAME, VM
 ROOT = "/run/vmman" if os.uname().sysname == "Linux" else "/var/run/vmman"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 MAX_BYTES = 1 << 18
+KEYS = {"version", "uid", "vm", "boot", "job", "records"}
 UID = r"[1-9][0-9]{0,9}"
 OWNER = r"(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,9}):([0-7]{1,4})"
 _TAG = rf"vmman:{UID}:([A-Za-z0-9_.-]{{1,64}}:)?[0-9a-f]{{16}}"  # 0.1.0 had the VM's name in it
@@ -90,13 +91,14 @@ class Ledger:
         self.uid, self.vm, self.root = uid, vm, root
         self.jobs: list[str] = []
         self.records: list[Record] = []
+        self._more: dict[str, Any] = {}  # of a later version's file
         self._directory, self._file = f"{root}/{uid}", f"{root}/{uid}/{vm}.json"
         try:
             require_private(root, stat.S_ISDIR)
             require_private(self._directory, stat.S_ISDIR)
             require_private(self._file, stat.S_ISREG)
             with open(self._file, "rb") as file:
-                self.jobs, self.records = _parse(file.read(MAX_BYTES), uid, vm)
+                self.jobs, self.records, self._more = _parse(file.read(MAX_BYTES), uid, vm)
         except FileNotFoundError:
             pass
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -105,7 +107,7 @@ class Ledger:
 
     def write(self, records: list[Record]) -> None:
         """Replaces the records; the file goes with the last of them."""
-        head = {"version": 1, "uid": self.uid, "vm": self.vm, "boot": _boot()}
+        head = {**self._more, "version": 1, "uid": self.uid, "vm": self.vm, "boot": _boot()}
         tables: list[dict[str, Any]] = [{**one.more, **one._asdict()} for one in records]
         for table in tables:
             del table["more"]
@@ -135,8 +137,8 @@ class Ledger:
         self.records = records
 
 
-def _parse(data: bytes, uid: int, vm: str) -> tuple[list[str], list[Record]]:
-    """The jobs and the records of a file; none for a ledger of another boot.
+def _parse(data: bytes, uid: int, vm: str) -> tuple[list[str], list[Record], dict[str, Any]]:
+    """The jobs, the records and the unknown keys of a file; none for a ledger of another boot.
 
     Raises:
         ValueError, TypeError, KeyError, RecursionError: it is not of the right form.
@@ -146,11 +148,12 @@ def _parse(data: bytes, uid: int, vm: str) -> tuple[list[str], list[Record]]:
     if head != (1, uid, vm) or not re.fullmatch(rf"({VM}( {VM})*)?", content["job"]):
         raise ValueError
     if content["boot"] != _boot():
-        return [], []
+        return [], [], {}
     records = [_parse_record(table, uid) for table in content["records"]]
     if len({record[:2] for record in records}) != len(records):
         raise ValueError
-    return content["job"].split(), records
+    more = {key: content[key] for key in content.keys() - KEYS}
+    return content["job"].split(), records, more
 
 
 def _parse_record(table: dict[str, Any], uid: int) -> Record:

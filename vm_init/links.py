@@ -1,9 +1,9 @@
 """Taps and macvtaps: made for a user, joined to a bridge or an interface, taken back by their mark.
 
-A tap lasts only from its last step on: killed before, nothing is left, because the kernel removes it
-with our descriptor. A macvtap lasts from its first step on. Indexes are chosen here, by chance, and
-are in the ledger before: what a kill leaves can be told apart, and in a network namespace of their
-own nobody can guess the name of a macvtap's node.
+A tap lasts only from its last step on: killed before, nothing is left, because the kernel removes
+it with our descriptor. A macvtap lasts from its first step on. Indexes are chosen here, by
+chance, and are in the ledger before: what a kill leaves can be told apart, and no user can guess
+the name of a macvtap's node.
 """
 
 from __future__ import annotations
@@ -100,14 +100,16 @@ def holds(record: Record, caller: Caller) -> bool:
     return _is_right(record, caller, netlink.list_links())
 
 
-def take(records: Sequence[Record], *, force: bool = False) -> list[str]:
+def take(records: Sequence[Record], uid: int, *, force: bool = False) -> list[str]:
     """Deletes interfaces, and no others of their names; for each empty, or why it stays.
 
     Args:
         records: what the ledger says.
+        uid: whose they are; their tags say so too.
         force: delete a tap even while a program holds it. Whether one holds a macvtap the kernel
             does not tell.
     """
+    del uid
     try:
         links = netlink.list_links()
         mine = [_find(record, links) for record in records]

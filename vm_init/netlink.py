@@ -230,11 +230,18 @@ def _parse_link(body: bytes) -> Link:
 
     kind = text(info.get(INFO_KIND))
     return Link(
-        number, text(given.get(IFNAME)), kind, text(given.get(IFALIAS)),
-        given.get(ADDRESS, b"").hex(":"),
-        *(integer(given.get(each)) for each in (MTU, MASTER, LINK, GROUP)), flags,
-        bool(integer(given.get(CARRIER))),
-        integer(data[TUN_OWNER]) if kind == "tun" and TUN_OWNER in data else -1,
-        kind == "macvtap" and integer(data.get(MACVTAP_MODE)) == BRIDGE_MODE,
-        " ".join(word for word, (flag, value) in PORT.items() if slave.get(flag) == value),
-    )  # fmt: skip
+        number=number,
+        name=text(given.get(IFNAME)),
+        kind=kind,
+        alias=text(given.get(IFALIAS)),
+        mac=given.get(ADDRESS, b"").hex(":"),
+        mtu=integer(given.get(MTU)),
+        master=integer(given.get(MASTER)),
+        parent=integer(given.get(LINK)),
+        group=integer(given.get(GROUP)),
+        flags=flags,
+        carrier=bool(integer(given.get(CARRIER))),
+        owner=integer(data[TUN_OWNER]) if kind == "tun" and TUN_OWNER in data else -1,
+        is_bridge_mode=kind == "macvtap" and integer(data.get(MACVTAP_MODE)) == BRIDGE_MODE,
+        port=" ".join(word for word, (flag, value) in PORT.items() if slave.get(flag) == value),
+    )

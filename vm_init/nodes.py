@@ -69,7 +69,7 @@ def give(records: Sequence[Record], caller: Caller) -> None:
                 raise InitError(f"{record.name}: is another device now")
             if show_owner(seen) != record.former:
                 raise InitError(f"{record.name}: its owner or mode has changed meanwhile")
-            _chown(fd, caller.uid, -1)
+            change_owner(fd, caller.uid, -1)
 
 
 def holds(record: Record, caller: Caller) -> bool:
@@ -107,7 +107,7 @@ def restore(fd: int, path: str, uid: int, former: str) -> str:
         return "" if found else f"{path}: {former!a} is not uid:gid:mode"
     if seen.st_uid not in {uid, int(found[1])}:
         return f"{path}: belongs to uid {seen.st_uid} now, who did not get it here"
-    _chown(fd, int(found[1]), int(found[2]))
+    change_owner(fd, int(found[1]), int(found[2]))
     if sys.platform == "linux":
         with suppress(OSError):  # there is none
             os.removexattr(f"/proc/self/fd/{fd}", ACCESS_LIST)
@@ -183,7 +183,8 @@ def _is_named(number: int, name: str) -> bool:
     return False
 
 
-def _chown(fd: int, uid: int, gid: int) -> None:
+def change_owner(fd: int, uid: int, gid: int) -> None:
+    """Changes the owner of a pinned node."""
     if sys.platform == "linux":
         os.chown(f"/proc/self/fd/{fd}", uid, gid)
     elif _libc.fchownat(fd, b"", uid, gid, FREEBSD_AT_EMPTY_PATH):

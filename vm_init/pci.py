@@ -128,17 +128,15 @@ def _take(record: Record, uid: int) -> str:
 
 def _find_uses(fd: int, address: str) -> Iterator[str]:
     """What the host needs a device for."""
-    if _read(fd, "driver_override") not in ("", "(null)"):
-        yield "its driver_override is set already"
-    if _read(fd, "boot_vga") == "1":
-        yield "it is the firmware's display"
-    if _read(fd, "sriov_numvfs") not in ("", "0"):
-        yield "it has virtual functions"
-    if any(_list_children(address, "graphics")):
-        yield "a console is on its framebuffer"
     active = _read_file(f"{SYS}/class/tty/console/active").split()
-    if any(tty in active for tty in _list_children(address, "tty")):
-        yield "it has the console"
+    facts = {
+        "its driver_override is set already": _read(fd, "driver_override") not in ("", "(null)"),
+        "it is the firmware's display": _read(fd, "boot_vga") == "1",
+        "it has virtual functions": _read(fd, "sriov_numvfs") not in ("", "0"),
+        "a console is on its framebuffer": any(_list_children(address, "graphics")),
+        "it has the console": any(tty in active for tty in _list_children(address, "tty")),
+    }
+    yield from (fact for fact, is_true in facts.items() if is_true)
     interfaces = list(_list_children(address, "net"))
     for name in interfaces:
         at = f"{SYS}/class/net/{name}"

@@ -1,6 +1,6 @@
 """Who may have what: the admin's file, and the verdict on all requests.
 
-A rule stands by itself: one grant must cover all of a request, and any deny that covers a part of it
+A rule stands by itself: one grant must cover all of a request, and any deny that covers a part
 wins, wherever it stands. No rule means no. A verdict depends on the file and the request alone:
 nothing here looks at the host. The language is vm-policy.toml(5).
 """
@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vm_init import trusted
@@ -52,15 +53,14 @@ RULE = {
     "bridges": _lists(NAME, "a bridge's whole name"),
     "host-interfaces": _lists(NAME, "an interface's whole name"),
     "networks": _lists(NETWORK, "a name of [networks]"),
-    "interfaces": _lists(
-        "(?:%[ui]|[A-Za-z])(?:%[ui]|[A-Za-z0-9_.*-]){0,31}", '"vm%i-*" or "%u-*"'
-    ),
+    "interfaces": _lists("(?:%[ui]|[A-Za-z])(?:%[ui]|[A-Za-z0-9_.*-]){0,31}", '"vm%i-*" or "%u-*"'),
     "macs": _lists(_MACS, '"52:54:*"'),
     "pci": _lists(_PINNED, 'an address and what is there, "0000:01:00.0 10de:1b80"'),
     "nodes": _lists(rf"(?!/dev/\*){_NODES}", '"/dev/input/event*"'),
     "vms": _lists("(?:%[ui]|[A-Za-z0-9_.*-]){1,64}", '"%u-*" or "*"'),
     "unbridged": BOOL,
 }
+RULES = ("grant", "deny")
 FORMS: dict[str, dict[str, Form]] = {
     "grant": RULE | {"most-interfaces": COUNT},
     "deny": RULE | {
@@ -114,7 +114,7 @@ class Granted(NamedTuple):
     rule: str
     target: str = ""
     pinned: str = ""
-    bridge: Table = {}
+    bridge: Table = MappingProxyType({})
 
 
 def load(path: str = FILE) -> Policy:
@@ -147,24 +147,45 @@ def parse(data: bytes, path: str) -> Policy:
 
 
 def _find_faults(tree: Table) -> Iterator[str]:
+    for kind in tree.keys() - FORMS.keys():
+        yield f"{kind!a}: is not a known key: {', '.join(FORMS)}"
+    for kind in FORMS.keys() & tree.keys():
+        if type(tree[kind]) is not (list if kind in RULES else dict):
+            yield f"{kind}: must be tables, " + (
+                f"[[{kind}]]" if kind in RULES else f"[{kind}.NAME]"
+            )
     pins: dict[str, str] = {}
-    for kind, given in tree.items():
-        is_rule = kind in ("grant", "deny")
-        if kind not in FORMS:
-            yield f"{kind!a}: is not a known key: {', '.join(FORMS)}"
-        elif type(given) is not (list if is_rule else dict):
-            yield f"{kind}: must be tables, " + (f"[[{kind}]]" if is_rule else f"[{kind}.NAME]")
-        else:
-            for name, table in enumerate(given, 1) if is_rule else given.items():
-                faults = list(_find_faults_of_table(kind, name, table, tree, pins))
-                yield from (f"{kind}{' ' if is_rule else '.'}{name}{fault}" for fault in faults)
+    for where, kind, table in _list_tables(tree):
+        yield from (f"{where}{fault}" for fault in _find_faults_of(kind, table))
+        given = table if kind == "grant" and isinstance(table, dict) else {}
+        for name in _entries(given.get("networks")):
+            if name not in tree.get("networks", {}):
+                yield f"{where}.networks: there is no [networks.{name}]"
+        for address, _, device in (pin.partition(" ") for pin in _entries(given.get("pci"))):
+            if pins.setdefault(address, device) != device:
+                yield f"{where}.pci: {address} is pinned to {pins[address]} too"
 
 
-def _find_faults_of_table(
-    kind: str, name: Any, table: Any, tree: Table, pins: dict[str, str]
-) -> Iterator[str]:
+def _list_tables(tree: Table) -> Iterator[tuple[str, str, Any]]:
+    """Each table of a policy, with where it is and of what kind."""
+    for kind in RULES:
+        for number, table in enumerate(_entries(tree.get(kind)), 1):
+            yield f"{kind} {number}", kind, table
+    for kind in ("networks", "bridges"):
+        named = tree.get(kind, {})
+        for name, table in named.items() if isinstance(named, dict) else ():
+            is_name = re.fullmatch(NETWORK if kind == "networks" else NAME, name)
+            yield f"{kind}.{name if is_name else ascii(name)}", kind, table if is_name else None
+
+
+def _entries(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _find_faults_of(kind: str, table: Any) -> Iterator[str]:
+    """What of one table is not understood."""
     forms = FORMS[kind]
-    if type(table) is not dict or not table or not re.fullmatch(NETWORK, f"x{name}"):
+    if type(table) is not dict or not table:
         yield f": must be a name with any of {', '.join(forms)}"
         return
     for key, value in table.items():
@@ -174,12 +195,6 @@ def _find_faults_of_table(
             yield f".{key}: must be {forms[key][1]}"
         elif kind == "deny" and not value:
             yield f".{key}: denies nothing"
-        elif key == "networks" and (unknown := {*value} - {*tree.get("networks", {})}):
-            yield f".networks: there is no [networks.{min(unknown)}]"
-        elif (kind, key) == ("grant", "pci"):
-            for address, device in (entry.split(" ") for entry in value):
-                if pins.setdefault(address, device) != device:
-                    yield f".pci: {address} is pinned to {pins[address]} too"
     if "who" in forms and not table.get("who"):
         yield f".who: must be {forms['who'][1]}"
 

@@ -172,7 +172,7 @@ def _complete(machine: Machine, context: Context) -> Machine:
     varfile = machine.varfile
     if machine.bootrom == "uefi" and varfile is None:
         varfile = _beside(machine, context, "vars.fd")
-    devices = emulations.complete(machine.emulations, machine.name, context.user)
+    devices = emulations.complete(machine.emulations, machine.name, context.user, context.uid)
     tpm = _with_path(machine.tpm, machine, context)
     return replace(machine, emulations=devices, varfile=varfile, tpm=tpm)
 
@@ -195,7 +195,7 @@ def _complete_target(target: Target, machine: Machine, context: Context) -> Targ
         changes["varfile"] = _beside(machine, context, "vars.fd")
     if isinstance(tpm := changes.get("tpm"), Tpm):
         changes["tpm"] = _with_path(tpm, machine, context)
-    devices = emulations.complete(target.emulations, machine.name, context.user)
+    devices = emulations.complete(target.emulations, machine.name, context.user, context.uid)
     ordered = tuple((field, changes[field]) for field in Machine.fields if field in changes)
     return replace(target, emulations=devices, changes=ordered)
 

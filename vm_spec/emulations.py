@@ -151,14 +151,15 @@ def _no_such_kind(kind: object, path: Path, reader: Reader) -> None:
         reader.note(where, "is not a known device", f"did you mean {close}?" if close else "")
 
 
-def complete(found: tuple[Emulation, ...], vm: str, user: str) -> tuple[Emulation, ...]:
+def complete(found: tuple[Emulation, ...], vm: str, user: str, uid: int) -> tuple[Emulation, ...]:
     """The devices with what was left out filled in: addresses and interface names of cards."""
     return tuple(
-        _complete_nic(device, vm, user) if isinstance(device, Nic) else device for device in found
+        _complete_nic(device, vm, user, uid) if isinstance(device, Nic) else device
+        for device in found
     )
 
 
-def _complete_nic(nic: Emulation, vm: str, user: str) -> Emulation:
+def _complete_nic(nic: Emulation, vm: str, user: str, uid: int) -> Emulation:
     assert isinstance(nic, Nic)  # noqa: S101  for the type checker: `complete` has looked
     needs_name = nic.name is None and nic.backend in ("tap", "macvtap")
     if nic.mac is not None and not needs_name:
@@ -168,8 +169,20 @@ def _complete_nic(nic: Emulation, vm: str, user: str) -> Emulation:
     return replace(
         nic,
         mac=nic.mac or Mac(mac),
-        name=PortName(f"vm{digest[2:]}") if needs_name else nic.name,
+        name=PortName(_default_name(uid, digest)) if needs_name else nic.name,
     )
+
+
+def _default_name(uid: int, digest: str) -> str:
+    """The name of an interface, which no other user can ask for.
+
+    The owner's uid is in it in base 36, and five digits in base 32 tell this NIC from their others.
+    """
+    letters, owner, number = "0123456789abcdefghijklmnopqrstuvwxyz", "", int(digest, 16)
+    while uid or not owner:
+        uid, digit = divmod(uid, 36)
+        owner = letters[digit] + owner
+    return f"vm{owner}-" + "".join(letters[number >> 5 * place & 31] for place in range(5))
 
 
 def _digest(text: str) -> str:

@@ -39,6 +39,7 @@ def context(file: str, name: str = "", overrides: tuple[tuple[str, str], ...] = 
         folder=os.path.dirname(file),
         name=name or ("" if file == "-" else stem),
         user=_user(),
+        uid=os.getuid(),
         home=os.path.expanduser("~"),
         confdir=confdir(),
         syntax="json" if file == "-" else SYNTAXES.get(ending, "toml"),

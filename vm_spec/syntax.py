@@ -22,6 +22,7 @@ class Context(Value):
         folder: where relative paths start; empty for the current folder.
         name: the machine's name when the description gives none.
         user: the account that reads it: `%(user)`.
+        uid: of that account; part of generated names of interfaces.
         home: that account's home: `%(home)`.
         confdir: where descriptions are kept: `%(confdir)`.
         syntax: toml or json.
@@ -32,6 +33,7 @@ class Context(Value):
     folder: str = ""
     name: str = ""
     user: str = ""
+    uid: int = 0
     home: str = ""
     confdir: str = ""
     syntax: str = "toml"

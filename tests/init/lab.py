@@ -41,7 +41,7 @@ SUDOERS = """\
 Cmnd_Alias VMMAN_INIT = /usr/local/bin/vm-init
 Defaults!VMMAN_INIT env_keep = "VMCONF_DIR", secure_path = "/usr/sbin:/usr/bin:/sbin:/bin"
 Defaults!VMMAN_INIT !setenv, use_pty
-%vmusers ALL = (root:root) NOPASSWD: NOSETENV: VMMAN_INIT
+%vmusers ALL = (root) NOPASSWD: NOSETENV: VMMAN_INIT
 """
 TOOLS = ("ip", "nsenter", "setpriv", "sudo", "unshare", "useradd", "visudo")
 PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

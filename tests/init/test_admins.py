@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 
@@ -110,10 +111,10 @@ def test_a_dry_run_counts_what_is_held(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("env", "words", "reason"),
     [
-        ({"SUDO_UID": "4711", "SUDO_USER": "alice"}, ("one",), "not the same account"),
-        ({"SUDO_UID": "1", "DOAS_USER": "alice"}, ("one",), "both sudo and doas"),
+        ({"SUDO_UID": "4711", "SUDO_USER": "alice"}, ("one",), "is not SUDO_USER's id"),
+        ({"SUDO_UID": "1", "DOAS_USER": "alice"}, ("one",), "more than one of sudo"),
         ({"DOAS_USER": "alice"}, ("--release", "--job", "7"), "for root itself"),
-        ({}, ("one",), "asks for nobody"),
+        ({}, ("one",), "asks for no user"),
     ],
 )
 def test_threat_64_a_refusal_before_the_policy_is_logged(
@@ -121,12 +122,15 @@ def test_threat_64_a_refusal_before_the_policy_is_logged(
 ) -> None:
     assert lab.run("vm-init", *words, env=env).returncode == 77
     (line,) = logged(lab)
-    assert f"uid=0 act=refuse thing={' '.join(words)} result=" in line
+    assert re.search(r"uid=\d+ act=refuse thing=\S+ \S* ?result=", line)
     assert reason in line
+    if "DOAS_USER" in env and "SUDO_UID" not in env:  # threat 88
+        assert f"uid={lab.uid('alice')} " in line
 
 
 def test_threat_64_a_refusal_by_the_policy_is_logged_once(lab: Lab) -> None:
     describe(lab, "not", tap("web"))
     assert init(lab, "not").returncode == 77
     (line,) = logged(lab)
-    assert f"uid={lab.uid('alice')} act=refuse thing=web br0" in line
+    assert f"uid={lab.uid('alice')} act=refuse thing=give not result=" in line
+    assert "tap web bridge br0" in line

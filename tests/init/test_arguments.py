@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from vm_init.arguments import Arguments, read
 from vm_init.verdict import InitError
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from vm_init.arguments import vm_name
+from vm_init.verdict import Caller, InitError
 
 from tests.init.lab import Lab, in_a_lab
 from vm_init import ask, wanted
-from vm_init.arguments import vm_name
 from vm_init.request import MOST_BYTES, Tap, render
-from vm_init.verdict import Caller, InitError
 
 lab = pytest.fixture(scope="module")(in_a_lab)
 

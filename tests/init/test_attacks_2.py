@@ -12,6 +12,7 @@ import pytest
 
 from tests.init.lab import LIB, Lab
 from tests.init.test_attacks import (
+    HELPER,
     POLICY,
     VM_INIT,
     besieged,
@@ -23,7 +24,6 @@ from tests.init.test_attacks import (
     tap,
     unchanged,
 )
-from vm_init.admission import HELPER
 
 pytestmark = pytest.mark.root
 
@@ -298,7 +298,6 @@ SPOILT = {
     "a path": 's|"vma"|"/etc/shadow"|',
     "another user": 's/"uid": /"uid": 1/',
     "another tag": "s/vmman:/vmmam:/",
-    "more": 's/"version": 1/"version": 1, "more": 1/',
     "an object twice": 's/"vmb"/"vma"/',
 }
 
@@ -315,6 +314,25 @@ def test_threat_72_a_ledger_that_is_not_ours_is_refused_and_kept(lab: Lab, how: 
         assert init(lab, *words).returncode == 78
     assert (path.read_text(), links(lab)) == (spoilt, made)
     path.write_text(good)
+
+
+def test_a_ledger_of_another_version_is_read_and_its_unknown_keys_are_kept(lab: Lab) -> None:
+    given(lab, "two")
+    path = lab.path(f"/run/vmman/{lab.uid('alice')}/two.json")
+    content = json.loads(path.read_text())
+    content["later"] = [1]
+    for record in content["records"]:
+        uid, nonce = record["tag"].split(":")[1:]  # as 0.1.0 wrote it
+        record.update(done=True, nonce=nonce, later="x", tag=f"vmman:{uid}:two:{nonce}")
+        lab.check("ip", "link", "set", record["name"], "alias", record["tag"])
+    path.write_text(json.dumps(content))
+    assert init(lab, "two").stdout.count("yours already") == 2
+    describe(lab, "two", tap("vma", card="a") + tap("vmc", card="c"))
+    given(lab, "two")
+    kept = json.loads(path.read_text())
+    assert kept["later"] == [1]
+    assert [record.get("later") for record in kept["records"]] == ["x", "x", None]
+    given(lab, "--release", "two")
 
 
 def test_threat_72_a_ledger_of_alices_or_a_link_is_refused(lab: Lab) -> None:

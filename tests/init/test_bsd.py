@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vm_init.record import Record
+from vm_init.rules import read
+from vm_init.verdict import Caller, Granted, InitError, Refused
 
 from vm_init import freebsd, nodes
 from vm_init.policy import judge
-from vm_init.record import Record
 from vm_init.request import Pci, Request, Tap, Vm, parse, render
-from vm_init.rules import read
-from vm_init.verdict import Caller, Granted, InitError, Refused
 
 ALICE = Caller(1001, 1001, "alice", (1001,), ("alice",), "/home/alice")
 FAKE = """#!/bin/sh

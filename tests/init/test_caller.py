@@ -6,10 +6,10 @@ import pwd
 import shutil
 
 import pytest
+from vm_init.verdict import Caller, InitError
 
 from tests.init.lab import Lab, in_a_lab
 from vm_init.caller import caller
-from vm_init.verdict import Caller, InitError
 
 lab = pytest.fixture(scope="module")(in_a_lab)
 

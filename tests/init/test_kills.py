@@ -45,9 +45,11 @@ path = "/dev/vsock"
 # Arguments: the user's id; anything more is a device node that is given too.
 KILLS = """
 import fcntl, json, mmap, os, signal, socket, stat, struct, subprocess, time
-import vm_init.__main__, vm_init.carry, vm_init.wanted, vm_run.host, vm_spec.library
-from vm_init import ledger, macvtaps, netlink, nodes, pci, taps
-netlink._codec()
+import vm_init.__main__, vm_init.apply, vm_init.description, vm_spec.library
+from vm_init import ledger, links as taps, netlink, nodes, pci
+# The only node of this machine that can be given and taken without harm.
+vm_init.request.NODE = "/dev/vsock"
+vm_init.request._FORMS["node"] = "node (?P<name>/dev/vsock)"
 
 uid, node = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
 os.environ.update(SUDO_UID=uid, SUDO_USER="alice", SUDO_GID=uid)
@@ -111,12 +113,12 @@ def snapshot():
         **{link["ifname"]: steady(link) for link in json.loads(told.stdout)},
         ledger.ROOT: [[at, *sorted(folders), *sorted(files)] for at, folders, files
             in os.walk(ledger.ROOT)],
-        node: nodes.owner(os.stat(node)) if node else "",
+        node: nodes.show_owner(os.stat(node)) if node else "",
     }
 
 def macvtap_nodes():
     "Of what the ledgers name, the nodes that are there."
-    records = [record for book in ledger.everything(ledger.ROOT) for record in book.records]
+    records = [record for book in ledger.list_ledgers() for record in book.records]
     at = [f"/dev/tap{record.number}" for record in records if record.kind == "macvtap"]
     return [path for path in at if os.path.lexists(path)]
 
@@ -154,7 +156,7 @@ for what, words, first in (("give", ["web"], None), ("release", RELEASE, ["web"]
 for at in range(1, len(steps["give"]) + 1, 5):
     assert run(["web"], at)
     run(["web"])
-    links = {link.name: link for link in netlink.links()}
+    links = {link.name: link for link in netlink.list_links()}
     assert links["vma"].alias and links["vmb"].alias and links["vmc"].alias, at
     assert not node or str(os.stat(node).st_uid) == uid
     released("again", at)

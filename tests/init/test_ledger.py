@@ -10,10 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-
-from vm_init.ledger import Ledger, everything, lock
 from vm_init.record import Record, alias
 from vm_init.verdict import InitError
+
+from vm_init.ledger import Ledger, everything, lock
 
 if TYPE_CHECKING:
     from pathlib import Path

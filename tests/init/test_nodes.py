@@ -11,11 +11,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from vm_init.record import Record
+from vm_init.verdict import Caller, Granted, InitError
 
 from vm_init import nodes
-from vm_init.record import Record
 from vm_init.request import Node
-from vm_init.verdict import Caller, Granted, InitError
 
 CHECKOUT = Path(__file__).parents[2]
 ALICE = Caller(1234, 1234, "alice", (1234,), ("alice",), "/home/alice")

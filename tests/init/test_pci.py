@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from vm_init import nodes, pci, sysfs
 from vm_init.record import Record
-from vm_init.request import Pci
 from vm_init.sysfs import Host
 from vm_init.verdict import Caller, Granted, InitError
+
+from vm_init import nodes, pci, sysfs
+from vm_init.request import Pci
 
 ALICE = Caller(1234, 1234, "alice", (1234,), ("alice",), "/home/alice")
 GPU, SOUND, BRIDGE = "0000:01:00.0", "0000:01:00.1", "0000:00:01.0"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vm_init.verdict import InitError
 
 from tests.init.lab import CHECKOUT, Lab, in_a_lab
 from vm_init import start
-from vm_init.verdict import InitError
 
 lab = pytest.fixture(scope="module")(in_a_lab)
 

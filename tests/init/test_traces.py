@@ -77,7 +77,7 @@ def lab() -> Iterator[Lab]:
         made.install()
         made.write("/etc/vmman/policy.toml", POLICY)
         made.write("/home/alice/vm/web.toml", WEB, owner="alice")
-        made.check("ip", "link", "add", "br0", "type", "bridge")
+        made.check("ip", "link", "add", "br0", "address", "02:00:00:00:00:0b", "type", "bridge")
         made.check("ip", "link", "add", "outer0", "type", "veth", "peer", "name", "inner0")
         for name in ("ip", "modprobe", "ifconfig", "devctl"):
             made.write(f"{EVIL}/bin/{name}", "#!/bin/sh\ntouch /tmp/evil\n", mode=0o755)

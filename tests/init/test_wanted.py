@@ -1,9 +1,9 @@
 """From a description to requests."""
 
 import pytest
+from vm_init.wanted import wanted
 
 from vm_init.request import Macvtap, Node, Pci, Request, Tap, parse, render
-from vm_init.wanted import wanted
 from vm_spec.decode import loads
 from vm_spec.fault import VmError
 from vm_spec.syntax import Context

@@ -163,7 +163,7 @@ def test_a_dry_run_needs_no_root_and_names_the_rule(lab: Lab) -> None:
     before = links(lab)
     done = lab.run("vm-init", "web", "--dry-run", user="alice")
     assert done.returncode == 0, done.stderr
-    assert "granted  vmweb br0" in done.stdout
+    assert "granted  vmweb bridge br0" in done.stdout
     assert "grant 1" in done.stdout
     lab.write("/home/bob/vm/web.toml", WEB.format(end=ON_BRIDGE), owner="bob")
     refused = lab.run("vm-init", "web", "--dry-run", user="bob")
@@ -193,17 +193,16 @@ def test_a_wrong_description_is_the_users_to_mend_and_changes_nothing(lab: Lab) 
     assert links(lab) == before
 
 
-def test_threat_38_a_name_that_is_taken_is_refused_in_the_words_of_any_refusal(lab: Lab) -> None:
+def test_threat_38_a_granted_name_that_is_taken_is_refused_with_the_reason(lab: Lab) -> None:
     lab.check("ip", "link", "add", "vmtaken", "type", "veth", "peer", "name", "other0")
     before = links(lab)
-    said: list[str] = []
-    for name, bridge in (("vmtaken", "br0"), ("vmfree", "nobr")):
-        text = f'[net.a]\nname = "{name}"\nbridge = "{bridge}"\n'
-        lab.write("/home/alice/vm/taken.toml", text, owner="alice")
-        done = lab.run("sudo", "-n", "vm-init", "taken", user="alice")
-        assert done.returncode == 77
-        said.append(done.stderr.replace(name, "NAME").replace(bridge, "BRIDGE"))
-    assert said[0] == said[1]
+    text = '[net.a]\nname = "vmtaken"\nbridge = "br0"\n'
+    lab.write("/home/alice/vm/taken.toml", text, owner="alice")
+    reason = "vmtaken: there is an interface of this name already\n"
+    done = lab.run("sudo", "-n", "vm-init", "taken", user="alice")
+    assert (done.returncode, done.stderr) == (77, f"vm-init: {reason}")
+    planned = lab.run("vm-init", "taken", "--dry-run", user="alice")
+    assert (planned.returncode, planned.stderr) == (77, f"vm-init: refused  {reason}")
     assert links(lab) == before
     lab.check("ip", "link", "del", "vmtaken")
 
@@ -221,11 +220,85 @@ def test_threat_74_when_the_second_of_two_cannot_be_given_the_first_is_taken_bac
     lab.check("ip", "link", "del", "vmtwo")
 
 
-def test_an_unpinned_bridge_is_told_of(lab: Lab) -> None:
+def test_threat_85_an_unpinned_bridge_is_refused_or_pinned_by_policy(lab: Lab) -> None:
     lab.check("ip", "link", "add", "br1", "type", "bridge")
-    lab.write("/etc/vmman/policy.toml", POLICY.replace('"br0"', '"br0", "br1"'))
+    policy = POLICY.replace('"br0"', '"br0", "br1"')
+    lab.write("/etc/vmman/policy.toml", policy)
     lab.write("/home/alice/vm/b1.toml", '[net.a]\nname = "vmb1"\nbridge = "br1"\n', owner="alice")
-    assert "warning: br1: its Ethernet address is not fixed" in initialised(lab, "b1")
+    before, address = links(lab), lab.path("/sys/class/net/br1/address").read_text().strip()
+    for words in (("sudo", "-n", "vm-init", "b1"), ("vm-init", "b1", "--dry-run")):
+        done = lab.run(*words, user="alice")
+        assert done.returncode == 77
+        assert f"as root: ip link set dev br1 address {address}" in done.stderr
+    assert links(lab) == before
+    lab.write("/etc/vmman/policy.toml", policy + "[bridges.br1]\npin = true\n")
+    initialised(lab, "b1")
+    assert lab.path("/sys/class/net/br1/addr_assign_type").read_text().strip() == "3"
+    assert lab.path("/sys/class/net/br1/address").read_text().strip() == address
     initialised(lab, "--release", "b1")
     lab.write("/etc/vmman/policy.toml", POLICY)
     lab.check("ip", "link", "del", "br1")
+
+
+def test_threats_77_and_86_an_inspection_is_never_root(lab: Lab) -> None:
+    lab.write("/etc/app/secret.toml", "[net.a]\nsecrte = 1\n", mode=0o640)
+    lab.check("chmod", "750", "/etc/app")
+    env = {"VMCONF_DIR": "/etc/app"}
+    for words in (("secret", "--dry-run"), ("secret", "--check"), ("secret",)):
+        done = lab.run("sudo", "-n", "vm-init", *words, user="alice", env=env)
+        assert done.returncode in (65, 66, 77), done.stdout
+        assert "secrte" not in done.stderr
+        by_group = lab.run("sudo", "-n", "-g", "root", "vm-init", *words, user="alice", env=env)
+        assert by_group.returncode != 0
+        assert "secrte" not in by_group.stderr
+    direct = lab.run("setpriv", "--reuid=alice", "--regid=root", "--clear-groups", "vm-init",
+                     "secret", "--dry-run", env=env)  # fmt: skip
+    assert (direct.returncode, "secrte" in direct.stderr) == (77, False)
+    assert lab.run("vm-init", "secret", "--dry-run", env=env).returncode == 77  # root itself
+    for words in (("--help",), ("-h",), ("--version",)):
+        assert lab.run("sudo", "-n", "vm-init", *words, user="alice").returncode == 0
+
+
+def test_threat_78_a_default_name_is_its_owners_alone(lab: Lab) -> None:
+    lab.write("/etc/vmman/policy.toml", POLICY.replace('["alice"]', '["alice", "bob"]'))
+    lab.write("/home/bob/vm/db.toml", '[net.lan]\nbridge = "br0"\n', owner="bob")
+    plan = lab.check("vm-init", "db", "--dry-run", user="bob")
+    name = plan.split()[1]
+    lab.write("/home/alice/vm/db.toml", f'[net.lan]\nname = "{name}"\nbridge = "br0"\n',
+              owner="alice")  # fmt: skip
+    assert lab.run("sudo", "-n", "vm-init", "db", user="alice").returncode == 77
+    done = initialised(lab, "db", user="bob")
+    assert f"tap {name} on br0: given" in done
+    initialised(lab, "--release", "db", user="bob")
+    lab.write("/etc/vmman/policy.toml", POLICY)
+
+
+def test_threat_91_the_alias_of_a_tap_tells_no_vms_name(lab: Lab) -> None:
+    lab.write("/home/alice/vm/hidden.toml", WEB.format(end=ON_BRIDGE), owner="alice")
+    initialised(lab, "hidden")
+    alias = lab.path("/sys/class/net/vmweb/ifalias").read_text().strip()
+    assert alias.split(":")[:2] == ["vmman", str(lab.uid("alice"))]
+    assert "hidden" not in alias
+    initialised(lab, "--release", "hidden")
+
+
+def test_threat_92_an_unreadable_ledger_locks_out_its_own_vm_only(lab: Lab) -> None:
+    lab.write("/home/alice/vm/web.toml", WEB.format(end=ON_BRIDGE), owner="alice")
+    uid = lab.uid("alice")
+    initialised(lab, "web")
+    lab.path(f"/run/vmman/{uid}/broken.json").write_text("{")
+    lab.path(f"/run/vmman/{uid}/broken.json").chmod(0o600)
+    initialised(lab, "web")
+    assert lab.run("sudo", "-n", "vm-init", "--release", "broken", user="alice").returncode == 78
+    initialised(lab, "--release", "web")
+    lab.check("rm", "-r", f"/run/vmman/{uid}")
+
+
+def test_two_jobs_of_one_vm_release_it_with_the_last(lab: Lab) -> None:
+    lab.write("/home/alice/vm/web.toml", WEB.format(end=ON_BRIDGE), owner="alice")
+    for job in ("17", "18"):
+        lab.check("vm-init", "--for-user", "alice", "--job", job, "web")
+    lab.check("vm-init", "--release", "--job", "17")
+    assert "vmweb" in links(lab)
+    lab.check("vm-init", "--release", "--job", "18")
+    assert "vmweb" not in links(lab)
