@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from vm_init import ask, caller, hardening
 from vm_init.caller import Caller
-from vm_init.errors import InitError
+from vm_init.errors import InitError, escape
 from vm_init.policy import (
     FILE,
     Policy,
@@ -115,7 +115,8 @@ def explain(who: Caller, request: Request, rules: Policy, total: int) -> str:
     """Why a request is not allowed, and what would allow it."""
     denies = [number for number, rule in enumerate(rules.denies, 1)
               if is_denied_by(rule, who, request, rules)]  # fmt: skip
-    head = f"{who.name} (uid {who.uid}) may not have {request.line}"
+    name = escape(who.name)
+    head = f"{name} (uid {who.uid}) may not have {request.line}"
     if denies:
         return f"{head}: deny {denies[0]} of {rules.path} denies it, and wins over every grant"
     best: tuple[int, str] | None = None
@@ -130,7 +131,7 @@ def explain(who: Caller, request: Request, rules: Policy, total: int) -> str:
 
     lacks = [_show_lack(*lack) for lack in find_lacks(DEFAULTS, who, request, rules, total)]
     problem = "has no grant for this user" if rules.found else "does not exist"
-    grant = " ".join(["[[grant]]", f'who = ["{who.name}"]', *lacks])
+    grant = " ".join(["[[grant]]", f'who = ["{name}"]', *lacks])
     return f"{head}: {rules.path} {problem}; this would allow it: {grant}"
 
 
@@ -144,7 +145,7 @@ def _show_lack(key: str, value: str) -> str:
         case "pci":
             return f'pci = ["{value} VENDOR:DEVICE"]'
         case _:
-            return f'{key} = ["{value}"]'
+            return f'{key} = "{value}"' if "." in key else f'{key} = ["{value}"]'
 
 
 def list_faults(lib: str = LIB, etc: str = ETC) -> list[str]:

@@ -242,9 +242,12 @@ def _read_file(path: str) -> str:
     return ""
 
 
-def _is_sysfs(fd: int) -> bool:
+def _put(fd: int, text: str) -> None:
+    """Writes to an open file, if it is sysfs's."""
     kind = (ctypes.c_long * 32)()  # statfs(2): the type comes first
-    return ctypes.CDLL(None).fstatfs(fd, kind) == 0 and kind[0] == SYSFS_MAGIC
+    if ctypes.CDLL(None).fstatfs(fd, kind) or kind[0] != SYSFS_MAGIC:
+        raise OSError(errno.EXDEV, "is not in sysfs")
+    os.write(fd, text.encode("ascii"))
 
 
 def _write(directory: int, name: str, text: str, *, missing_is_fine: bool = False) -> None:
@@ -252,9 +255,7 @@ def _write(directory: int, name: str, text: str, *, missing_is_fine: bool = Fals
     flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         with Opened(os.open(name, flags, dir_fd=directory)) as fd:
-            if not _is_sysfs(fd):
-                raise OSError(errno.EXDEV, "is not in sysfs")
-            os.write(fd, text.encode("ascii"))
+            _put(fd, text)
     except FileNotFoundError:
         if not missing_is_fine:
             raise

@@ -158,10 +158,10 @@ def _find_faults(tree: Table) -> Iterator[str]:
     for where, kind, table in _list_tables(tree):
         yield from (f"{where}{fault}" for fault in _find_faults_of(kind, table))
         given = table if kind == "grant" and isinstance(table, dict) else {}
-        for name in _entries(given.get("networks")):
-            if name not in tree.get("networks", {}):
+        for name in map(str, _entries(given.get("networks"))):
+            if name not in _entries_of(tree.get("networks")):
                 yield f"{where}.networks: there is no [networks.{name}]"
-        for address, _, device in (pin.partition(" ") for pin in _entries(given.get("pci"))):
+        for address, _, device in (str(pin).partition(" ") for pin in _entries(given.get("pci"))):
             if pins.setdefault(address, device) != device:
                 yield f"{where}.pci: {address} is pinned to {pins[address]} too"
 
@@ -172,8 +172,7 @@ def _list_tables(tree: Table) -> Iterator[tuple[str, str, Any]]:
         for number, table in enumerate(_entries(tree.get(kind)), 1):
             yield f"{kind} {number}", kind, table
     for kind in ("networks", "bridges"):
-        named = tree.get(kind, {})
-        for name, table in named.items() if isinstance(named, dict) else ():
+        for name, table in _entries_of(tree.get(kind)).items():
             is_name = re.fullmatch(NETWORK if kind == "networks" else NAME, name)
             yield f"{kind}.{name if is_name else ascii(name)}", kind, table if is_name else None
 
@@ -182,11 +181,15 @@ def _entries(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _entries_of(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _find_faults_of(kind: str, table: Any) -> Iterator[str]:
     """What of one table is not understood."""
     forms = FORMS[kind]
     if type(table) is not dict or not table:
-        yield f": must be a name with any of {', '.join(forms)}"
+        yield f": must be a name, and a table with any of {', '.join(forms)}"
         return
     for key, value in table.items():
         if key not in forms:
@@ -269,15 +272,17 @@ def find_lacks(
     """What a grant would need besides what it has: keys and values."""
     yield from (demand for demand in list_demands(request) if not covers(rule, *demand, caller))
     if request.network and not find_target(request, policy):
-        yield "networks", request.network
+        key = "bridge" if request.kind == "tap" else "host-interface"
+        yield f"networks.{request.network}.{key}", "..."
     if request.kind in ("tap", "macvtap") and total > rule["most-interfaces"]:
         yield "most-interfaces", str(total)
 
 
 def is_for(rule: Table, caller: Caller) -> bool:
     """Whether a rule is about a caller, or a group of theirs."""
-    names = [caller.name, *(f"@{name}" for name in caller.group_names)]
-    mine = {name for name in names if re.fullmatch(f"@?{NO_NAME}.+", name, re.DOTALL)}
+    is_name = re.compile(f"{NO_NAME}.+", re.DOTALL).fullmatch
+    mine = {name for name in (caller.name,) if is_name(name)}
+    mine |= {f"@{name}" for name in caller.group_names if is_name(name)}
     mine |= {"*", f"#{caller.uid}", *(f"@#{gid}" for gid in caller.groups)}
     return not mine.isdisjoint(rule["who"])
 

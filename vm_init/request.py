@@ -22,7 +22,7 @@ from typing import NamedTuple
 MAX_BYTES = 16 * 1024
 MAX_REQUESTS = 64
 
-NAME = r"(?!(?:all|default)(?![A-Za-z0-9_.-]))[A-Za-z][A-Za-z0-9_.-]{0,14}"
+NAME = r"(?!(?:all|default|lo[0-9]*)(?![A-Za-z0-9_.-]))[A-Za-z][A-Za-z0-9_.-]{0,14}"
 NETWORK = r"[A-Za-z][A-Za-z0-9_.-]{0,47}"
 MAC = r"(?!00:00:00:00:00:00)[0-9a-f][02468ace](?::[0-9a-f]{2}){5}"
 ADDRESS = r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from vm_init.arguments import Arguments, read
-from vm_init.verdict import InitError
+
+from vm_init.errors import InitError
 
 
 @pytest.mark.parametrize(

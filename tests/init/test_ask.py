@@ -11,31 +11,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from vm_init.arguments import vm_name
-from vm_init.verdict import Caller, InitError
 
 from tests.init.lab import Lab, in_a_lab
-from vm_init import ask, wanted
-from vm_init.request import MOST_BYTES, Tap, render
+from vm_init import ask, description
+from vm_init.__main__ import parse_arguments
+from vm_init.caller import Caller
+from vm_init.errors import InitError
+from vm_init.request import MAX_BYTES, parse_line
 
 lab = pytest.fixture(scope="module")(in_a_lab)
 
 ASKS = """
 import resource, time
 from vm_init import ask
-from vm_init.caller import caller
-from vm_init.start import start
-from vm_init.verdict import InitError
+from vm_init.caller import find_caller
+from vm_init.hardening import start
+from vm_init.errors import InitError
 try:
     kept = start()
-    who = caller(kept, "".join(sys.argv[2:3]))
+    who = find_caller(kept, "".join(sys.argv[2:3]))
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     try:
         asked, _ = ask.ask(who, sys.argv[1], kept.get("VMCONF_DIR", ""), int)
     finally:
         after, took = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() - began
         print(after - before, round(took, 2), file=sys.stderr)
-    print(*asked, sep="\\n")
+    print(*(one.line for one in asked), sep="\\n")
 except InitError as error:
     print(error, file=sys.stderr)
     sys.exit(error.status)
@@ -45,7 +46,7 @@ Defaults!/usr/local/bin/asks env_keep = "VMCONF_DIR", !setenv, use_pty
 %vmusers ALL = (root) NOPASSWD: NOSETENV: /usr/local/bin/asks, /usr/local/bin/asks-odd
 """
 WEB = '[net.n]\nname = "vm0"\nbridge = "br0"\n'
-TAP = "Tap(name='vm0', bridge='br0', network='')\n"
+TAP = "tap vm0 bridge br0\n"
 HOME = "/home/alice/vm"
 ALICE = Caller(1000, 1000, "alice", (1000,), ("alice",), "/home/alice")
 
@@ -87,15 +88,9 @@ def test_threat_01_an_odd_name_is_refused_before_anything(
 
     for act in ("fork", "open", "pipe"):
         monkeypatch.setattr(os, act, too_late)
-    uses = (
-        lambda: ask.ask(ALICE, name, "", int),
-        lambda: wanted.read(name),
-        lambda: vm_name(name),
-    )
-    for use in uses:
-        with pytest.raises(InitError) as refused:
-            use()
-        assert refused.value.status == 64
+    with pytest.raises(InitError) as refused:
+        parse_arguments(["--release", "--", name])
+    assert refused.value.status == 64
 
 
 def test_anybody_reads_his_own_without_root(
@@ -103,9 +98,9 @@ def test_anybody_reads_his_own_without_root(
 ) -> None:
     (tmp_path / "web.toml").write_text(WEB)
     monkeypatch.setenv("VMCONF_DIR", str(tmp_path))
-    assert wanted.read("web") == (Tap("vm0", bridge="br0"),)
+    assert description.read("web") == ["tap vm0 bridge br0"]
     with pytest.raises(InitError, match="there is no VM wob") as refused:
-        wanted.read("wob")
+        description.read("wob")
     assert refused.value.status == 66
 
 
@@ -120,11 +115,11 @@ def play(
         finally:
             os._exit(3)
 
-    monkeypatch.setattr(ask, "_child", instead)
+    monkeypatch.setattr(ask, "_run_child", instead)
     return lambda: ask.ask(ALICE, "web", "", int)[0]
 
 
-WHOLE = render((Tap("vm0", bridge="br0"),))
+WHOLE = b"vmman 1\ntap vm0 bridge br0\nend 1\n"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +136,7 @@ WHOLE = render((Tap("vm0", bridge="br0"),))
         b"fault 99\nx",
         b"fault 650\nx",
         b"vmman 1\n" + b"tap vm0 bridge br0\n" * 100_000,
-        b"fault 65\n" + b"x" * MOST_BYTES,
+        b"fault 65\n" + b"x" * MAX_BYTES,
     ],
     ids=lambda frame: repr(frame[:20]),
 )
@@ -159,7 +154,7 @@ def void(*_: object) -> None:
 
 def test_threat_12_a_whole_frame_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert play(monkeypatch, lambda pipe: void(os.write(pipe, WHOLE)))() == (
-        Tap("vm0", bridge="br0"),
+        parse_line("tap vm0 bridge br0"),
     )
 
 
@@ -176,7 +171,7 @@ def test_threat_12_what_is_wrong_is_shown_as_printable_text(
 
 
 def test_threat_14_a_child_that_says_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ask, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(ask, "TIMEOUT_S", 0.2)
     stops = play(monkeypatch, lambda _: os.kill(os.getpid(), 19))
     began = time.monotonic()
     with pytest.raises(InitError, match="in time"):
@@ -343,10 +338,10 @@ def test_threat_11_a_file_system_that_never_answers_is_given_up(lab: Lab) -> Non
 
 
 ODD = """
-import vm_init.wanted
+import vm_init.description
 def read(vm):
     {}
-vm_init.wanted.read = read
+vm_init.description.read = read
 exec(open("/usr/local/bin/asks").read())
 """
 
@@ -389,7 +384,7 @@ def test_threat_14_a_stopped_child_is_killed(lab: Lab) -> None:
 
 TRIES = """
 import ctypes, json, os
-from vm_init.verdict import InitError
+from vm_init.errors import InitError
 def tries(act, *given):
     try:
         act(*given)
@@ -552,7 +547,7 @@ def test_threat_02_roots_half_opens_nothing_of_alices(lab: Lab) -> None:
 def test_threat_28_the_child_has_no_terminal_to_type_into(monkeypatch: pytest.MonkeyPatch) -> None:
     """Root's own terminal is not the child's: CVE-2005-4890, CVE-2017-5226."""
 
-    def attack(vm: str) -> tuple[Tap, ...]:
+    def attack(vm: str) -> list[str]:
         del vm
         told: list[str] = []
         for number in (0, 1, 2):
@@ -569,7 +564,7 @@ def test_threat_28_the_child_has_no_terminal_to_type_into(monkeypatch: pytest.Mo
         told.append("leads" if os.getsid(0) == os.getpid() else "follows")
         raise InitError(" ".join(told), 65)
 
-    monkeypatch.setattr(wanted, "read", attack)
+    monkeypatch.setattr(description, "read", attack)
     nobody = Caller(65534, 65534, "nobody", (65534,), ("nogroup",), "/nonexistent")
     with pytest.raises(InitError) as refused:
         ask.ask(nobody, "web", "", int)

@@ -158,7 +158,7 @@ def as_before(lab: Lab) -> Iterator[None]:
 
 REFUSED = {
     "3 a VM of bob's folder": ("", 66),
-    "38 lo": (tap("lo"), 77),
+    "38 lo": (tap("lo"), 65),
     "38 the bridge itself": (tap("br0"), 77),
     "38 a link of root's": (tap("rbv"), 77),
     "39 sixteen": (tap("vm" + "x" * 14), 65),

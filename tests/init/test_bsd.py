@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from vm_init.record import Record
 from vm_init.rules import read
-from vm_init.verdict import Caller, Granted, InitError, Refused
 
 from vm_init import freebsd, nodes
+from vm_init.caller import Caller, Granted, InitError, Refused
 from vm_init.policy import judge
 from vm_init.request import Pci, Request, Tap, Vm, parse, render
 

@@ -6,10 +6,10 @@ import pwd
 import shutil
 
 import pytest
-from vm_init.verdict import Caller, InitError
 
 from tests.init.lab import Lab, in_a_lab
-from vm_init.caller import caller
+from vm_init.caller import Caller, find_caller
+from vm_init.errors import InitError
 
 lab = pytest.fixture(scope="module")(in_a_lab)
 
@@ -76,9 +76,9 @@ def sudo(uid: str, name: str = "alice") -> dict[str, str]:
 
 
 def test_sudo_doas_and_root_himself_can_say_who_asks() -> None:
-    assert caller(sudo("1000")) == ALICE
-    assert caller({"DOAS_USER": "alice"}) == ALICE
-    assert caller({"VMCONF_DIR": "/x"}, for_user="alice") == ALICE
+    assert find_caller(sudo("1000")) == ALICE
+    assert find_caller({"DOAS_USER": "alice"}) == ALICE
+    assert find_caller({"VMCONF_DIR": "/x"}, for_user="alice") == ALICE
 
 
 ODD_UIDS = [
@@ -100,15 +100,15 @@ ODD_UIDS = [
 @pytest.mark.parametrize("uid", ODD_UIDS, ids=ascii)
 def test_threat_31_an_odd_uid_is_refused(uid: str) -> None:
     with pytest.raises(InitError) as refused:
-        caller(sudo(uid))
+        find_caller(sudo(uid))
     assert refused.value.status == 77
 
 
 def test_threat_31_minus_one_is_refused_also_where_the_database_has_it() -> None:
     for name in ("minus", "minusgid"):
         with pytest.raises(InitError, match="not an ordinary account"):
-            caller({"DOAS_USER": name})
-    assert caller(sudo("4294967294", "nobody")).uid == 2**32 - 2
+            find_caller({"DOAS_USER": name})
+    assert find_caller(sudo("4294967294", "nobody")).uid == 2**32 - 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_threat_31_minus_one_is_refused_also_where_the_database_has_it() -> None
 )
 def test_threat_32_who_asks_is_said_once_and_agrees(environment: dict[str, str]) -> None:
     with pytest.raises(InitError) as refused:
-        caller(environment)
+        find_caller(environment)
     assert refused.value.status == 77
 
 
@@ -157,7 +157,7 @@ def test_threat_33_root_names_a_user_and_never_himself(
     environment: dict[str, str], for_user: str
 ) -> None:
     with pytest.raises(InitError) as refused:
-        caller(environment, for_user)
+        find_caller(environment, for_user)
     assert refused.value.status == 77
 
 
@@ -169,22 +169,22 @@ def test_threat_33_root_names_a_user_and_never_himself(
 def test_threat_35_an_odd_account_is_refused(name: str) -> None:
     for environment, for_user in (({"DOAS_USER": name}, ""), ({}, name)):
         with pytest.raises(InitError) as refused:
-            caller(environment, for_user)
+            find_caller(environment, for_user)
         assert refused.value.status == 77
         assert str(refused.value).isprintable()
 
 
 def test_threat_36_the_groups_are_the_databases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getgroups", lambda: pytest.fail("asked for inherited groups"))
-    assert caller(sudo("1000")).groups == (100, 27, 999)
+    assert find_caller(sudo("1000")).groups == (100, 27, 999)
 
 
 WHO = """
-from vm_init.caller import caller
-from vm_init.start import start
-from vm_init.verdict import InitError
+from vm_init.caller import find_caller
+from vm_init.hardening import start
+from vm_init.errors import InitError
 try:
-    print(repr(caller(start(), *sys.argv[1:])))
+    print(repr(find_caller(start(), *sys.argv[1:])))
 except InitError as error:
     print(error, file=sys.stderr)
     sys.exit(error.status)

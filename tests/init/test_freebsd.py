@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from vm_init.verdict import InitError
 
 from vm_init import freebsd
+from vm_init.errors import InitError
 
 TAG = "vmman:1001:web:0123456789abcdef"
 TAP = f"""tap3: flags=8902<BROADCAST,PROMISC,SIMPLEX,MULTICAST> metric 0 mtu 1500

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from vm_init.record import Record, alias
-from vm_init.verdict import InitError
 
+from vm_init.errors import InitError
 from vm_init.ledger import Ledger, everything, lock
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from vm_init.verdict import InitError
 
 from vm_init import selfcheck
+from vm_init.errors import InitError
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vm_init.verdict import InitError
 
 from tests.init.lab import CHECKOUT, Lab, in_a_lab
-from vm_init import start
+from vm_init import hardening as start
+from vm_init.errors import InitError
 
 lab = pytest.fixture(scope="module")(in_a_lab)
 
 STARTS = """
-import json, os, resource, signal
-from vm_init import start
-from vm_init.verdict import InitError
+import ctypes, json, os, resource, signal
+from vm_init import hardening as start
+from vm_init.errors import InitError
 try:
     kept = start.start()
     limits = {name: resource.getrlimit(getattr(resource, name)) for name in start.LIMITS}
@@ -47,7 +47,7 @@ try:
             - sys.stdlib_module_names - {"__main__", "vm_init"}),
         "capabilities": [line.split()[1] for line in status.splitlines()
             if line.startswith(("Cap", "NoNewPrivs"))],
-        "dumpable": start._call("prctl", 3, 0, 0, 0, 0),
+        "dumpable": ctypes.CDLL(None).prctl(3, 0, 0, 0, 0),
         "session": os.getsid(0) == os.getpid(),
     }
     with open("/tmp/said", "w") as file:
@@ -102,7 +102,7 @@ def test_threat_23_a_limit_that_is_too_low_is_refused(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(resource, "getrlimit", low)
     with pytest.raises(InitError, match="RLIMIT_AS is 1 and cannot be raised") as refused:
-        start._limits()  # pyright: ignore[reportPrivateUsage]
+        start.raise_limits()
     assert refused.value.status == 69
 
 
@@ -245,7 +245,7 @@ def test_threat_29_it_leaves_the_callers_cgroup(lab: Lab, cgroup: str) -> None:
 def test_threat_34_a_setuid_start_is_refused(lab: Lab, ids: tuple[str, str]) -> None:
     real, effective = ids
     done = lab.run("setpriv", f"--ruid={real}", f"--euid={effective}", "starts")
-    assert (done.returncode, done.stderr) == (77, "vm-init must be run as root: sudo vm-init\n")
+    assert (done.returncode, done.stderr) == (77, "vm-init must run as root: sudo vm-init\n")
 
 
 @pytest.mark.root
@@ -274,7 +274,7 @@ def test_two_capabilities_are_kept(lab: Lab) -> None:
 def test_threat_13_nothing_that_runs_what_it_reads_is_imported() -> None:
     code = f"""import sys
 sys.path.append({str(CHECKOUT)!r})
-import vm_init.start, vm_init.caller, vm_init.ask, vm_init.request
+import vm_init.hardening, vm_init.caller, vm_init.ask, vm_init.request
 print(*sys.modules)
 """
     done = subprocess.run(

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vm_init.verdict import InitError
 
 from tests.lacking import need
 from vm_init import policy, trusted
+from vm_init.errors import InitError
 
 OTHER = 65534
 
