@@ -27,7 +27,7 @@ _vmman() {
         words='com1 com2 com3 com4'
         ;;
     vm-init)
-        options='--check --dry-run --force --grants --help --release --self-check --for-user --job'
+        options='--check --dry-run --force --grants --help --release --self-check --version -h --for-user --job'
         valued='--for-user --job'
         operands='name'
         ;;

@@ -52,6 +52,8 @@ complete -c vm-init -l grants
 complete -c vm-init -l help
 complete -c vm-init -l release
 complete -c vm-init -l self-check
+complete -c vm-init -l version
+complete -c vm-init -s h
 complete -c vm-init -l for-user -xa '(__fish_complete_users)'
 complete -c vm-init -l job -x
 

@@ -11,7 +11,7 @@ import vm_console.__main__
 import vm_pull.cli
 import vm_run.cli
 import vm_stop.__main__
-from vm_init.arguments import ACTS, FLAGS, WITH_VALUE
+from vm_init.__main__ import ACTS, FLAGS, VALUES
 from vm_spec.frozen import TYPE_CHECKING, Value
 from vm_spec.machine import Outcome
 
@@ -121,7 +121,7 @@ def _init() -> Command:
     plain = [Option(strings=(string,)) for string in sorted(ACTS | FLAGS)]
     valued = [
         Option(strings=(string,), takes=values.get(string, ANYTHING), joined=False)
-        for string in sorted(WITH_VALUE)
+        for string in sorted(VALUES)
     ]
     return Command(name="vm-init", options=(*plain, *valued))
 

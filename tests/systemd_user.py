@@ -77,7 +77,7 @@ class UserManager:
         units = self.folder / ".config" / "systemd" / "user"
         for made in (lib, programs, units):
             made.mkdir(parents=True)
-        for package in ("vm_spec", "vm_run"):
+        for package in ("vm_spec", "vm_state", "vm_run"):
             copied(CHECKOUT / package, lib / package)
         for part in distribution("tomli").files or ():  # a compiled one has a library beside it
             (lib / part).parent.mkdir(parents=True, exist_ok=True)

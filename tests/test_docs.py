@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.typed import HOUSE, blocks, calls, typed, understood
-from vm_init import rules
+from vm_init.policy import parse
 from vm_run.dry_run import dry_run
 from vm_spec import Context, loads, select
 
@@ -83,7 +83,7 @@ def test_a_command_that_is_none_is_noticed() -> None:
 
 def test_the_policy_of_a_node_is_one_and_serves_the_description_beside_it() -> None:
     policy_text, description_text = blocks(CLUSTER, "toml")
-    policy = rules.read(policy_text.encode(), "policy.toml")
+    policy = parse(policy_text.encode(), "policy.toml")
     description = loads(description_text, Context(name="web", user="mike", confdir="/vm"))
     (network,) = [
         word
@@ -91,8 +91,8 @@ def test_the_policy_of_a_node_is_one_and_serves_the_description_beside_it() -> N
         if (word := getattr(device, "network", None))
     ]
     assert network in policy.networks
-    assert policy.networks[network].bridge == "br0"
-    assert "br0" in policy.ports
+    assert policy.networks[network]["bridge"] == "br0"
+    assert "br0" in policy.bridges
 
 
 def test_the_hook_for_slurm_is_the_one_of_the_manual() -> None:

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from tests.typed import HOUSE, blocks, calls, typed, understood
-from vm_init import freebsd, rules
+from vm_init import freebsd
+from vm_init.policy import parse
 from vm_run.bhyve import vmm
 from vm_run.dry_run import dry_run
 from vm_run.host import bhyve_requirements as needs_bhyve
@@ -34,7 +35,7 @@ def test_the_description_runs_on_bhyve_and_the_policy_names_what_it_asks_for() -
     said = dry_run(description, "default", [], "shell")
     assert "/dev/nmdm-alice-web.1A" in said
     (grant,) = re.findall(r"\[\[grant\]\]\n(.*)", POLICY, re.DOTALL)
-    assert rules.read(POLICY.encode(), "policy.toml").grants
+    assert parse(POLICY.encode(), "policy.toml").grants
     for word in ('"%u-*"', '"bridge0"', '"tap*"'):
         assert word in grant
 

@@ -27,7 +27,7 @@ SEES = {
     "vm_pull": {"vm_spec", "vm_state"},
     "vm_list": {"vm_spec", "vm_state"},
     "vm_init": set[str](),
-    "vm_init/wanted.py": {"vm_spec", "vm_state"},
+    "vm_init/description.py": {"vm_spec", "vm_state"},
 }
 
 FOREIGN = """

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.vm import Vm
-from vm_init import arguments
+from vm_init.__main__ import parse_arguments
 
 HOUSE = Path(__file__).parents[1]
 MAN = HOUSE / "man"
@@ -206,4 +206,4 @@ def test_what_only_a_person_can_type_is_understood(line: str) -> None:
 def test_each_example_of_vm_init_is_understood(line: str) -> None:
     words = shlex.split(line.removeprefix("sudo "))
     assert words[0] == "vm-init"
-    assert arguments.read(words[1:])
+    assert parse_arguments(words[1:])

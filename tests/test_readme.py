@@ -54,13 +54,18 @@ def shown(command: str) -> str:
 
 def pattern(text: str, home: object = "/home/alice") -> str:
     """A pattern for a text whose numbers, sizes and addresses may be others, as may its gaps."""
-    varies = r"(https?://\S+|/home/alice|\.\.\.|[0-9a-f]*\d[0-9a-f.]*(?: ?[KMGT](?:iB)?\b)?|\s+|─+)"
+    varies = (
+        r"(https?://\S+|\bvm[0-9a-z]+-[0-9a-v]{5}\b|/home/alice|\.\.\."
+        r"|[0-9a-f]*\d[0-9a-f.]*(?: ?[KMGT](?:iB)?\b)?|\s+|─+)"
+    )
     made = ""
     for number, part in enumerate(re.split(varies, text)):
         if number % 2 == 0:
             made += re.escape(part)
         elif part.startswith("http"):
             made += r"https?://\S+"
+        elif re.fullmatch(r"vm[0-9a-z]+-[0-9a-v]{5}", part):
+            made += r"vm[0-9a-z]+-[0-9a-v]{5}"
         elif part.startswith("/home"):
             made += re.escape(str(home))
         elif part == "...":

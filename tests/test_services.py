@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lacking import lacking
-from vm_init.arguments import Arguments, read
+from vm_init.__main__ import Arguments, parse_arguments
 
 CHECKOUT = Path(__file__).parent.parent
 UNITS = CHECKOUT / "etc" / "systemd"
@@ -71,10 +71,10 @@ def test_the_unit_of_root_asks_vm_init_for_what_its_instance_says(tmp_path: Path
         command = re.sub(
             r"%%|\$\$|%i", lambda found: {"%i": "alice:my-vm"}.get(found[0], found[0][0]), line[1]
         )
-        asked.append(read(output("/bin/sh", "-c", command).stdout.splitlines()))
+        asked.append(parse_arguments(output("/bin/sh", "-c", command).stdout.splitlines()))
     assert asked == [
-        Arguments("give", "my-vm", "alice"),
-        Arguments("--release", "my-vm", "alice"),
+        Arguments("give", "my-vm", {"--for-user": "alice"}),
+        Arguments("--release", "my-vm", {"--for-user": "alice"}),
     ]
 
 

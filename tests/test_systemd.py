@@ -11,7 +11,7 @@ import pytest
 
 from tests.lacking import lacking
 from tests.systemd_user import PYTHON, SYSTEMD, UserManager
-from vm_init.arguments import Arguments, read
+from vm_init.__main__ import Arguments, parse_arguments
 from vm_state.stop_request import ENDED
 
 pytestmark = [pytest.mark.root, pytest.mark.real]
@@ -112,6 +112,10 @@ def test_the_unit_of_root_asks_vm_init_for_what_its_instance_says(manager: UserM
     unit.write_text(SYSTEM_UNIT.read_text().replace("/usr/local", str(manager.folder)))
     manager.does("daemon-reload")
     manager.does("start", "vm-init@alice:my-vm")
-    assert read(asked.read_text().splitlines()) == Arguments("give", "my-vm", "alice")
+    assert parse_arguments(asked.read_text().splitlines()) == Arguments(
+        "give", "my-vm", {"--for-user": "alice"}
+    )
     manager.does("stop", "vm-init@alice:my-vm")
-    assert read(asked.read_text().splitlines()) == Arguments("--release", "my-vm", "alice")
+    assert parse_arguments(asked.read_text().splitlines()) == Arguments(
+        "--release", "my-vm", {"--for-user": "alice"}
+    )

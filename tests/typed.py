@@ -14,8 +14,8 @@ import vm_list.__main__
 import vm_pull.cli
 import vm_run.cli
 import vm_stop.__main__
-from vm_init import arguments
-from vm_init.verdict import InitError
+from vm_init.__main__ import parse_arguments
+from vm_init.errors import InitError
 from vm_spec.fault import VmError
 
 HOUSE = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ PARSERS: Mapping[str, Callable[[list[str]], object]] = {
     "vm-list": vm_list.__main__._what,  # pyright: ignore[reportPrivateUsage]
     "vm-stop": lambda words: vm_stop.__main__.parser().parse_args(words),
     "vm-console": lambda words: vm_console.__main__.parser().parse_args(words),
-    "vm-init": arguments.read,
+    "vm-init": parse_arguments,
     "new.sh": _new,
     "make": _targets,
     "systemctl": _unit,

@@ -18,17 +18,7 @@ from vm_init.errors import InitError, log, write_log
 from vm_init.policy import Granted, Policy
 from vm_init.request import VM, Request
 
-USAGE = """\
-usage: vm-init NAME [--dry-run | --check]     give NAME what its description requests
-       vm-init --release NAME                 take it back
-       vm-init --grants                       list what is given to you (root: to everybody)
-       vm-init --self-check                   report what about the installation is unsafe
-       vm-init --help | --version
-root itself, for a scheduler:
-       vm-init --for-user USER [--job ID] NAME
-       vm-init --release [--force] --for-user USER NAME
-       vm-init --release [--force] --job ID
-"""
+USAGE = "usage: vm-init NAME | --release NAME | --grants; see vm-init --help"
 LOCK_TIMEOUT_S = 10.0
 USER = rf"{VM}|#[1-9][0-9]{{0,9}}"
 VALUES = {"--for-user": USER, "--job": VM}
@@ -61,7 +51,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
     """What the command line means.
 
     Raises:
-        InitError: it is not as in USAGE (64).
+        InitError: it is not one of vm-init(8)'s (64).
     """
     options: dict[str, str] = {}
     names: list[str] = []
@@ -115,7 +105,7 @@ def _run(arguments: Arguments) -> list[str]:
     if arguments.act in INSPECTIONS:
         from vm_init import inspect  # gives root up first
 
-        return inspect.run(arguments.act, arguments.name, USAGE)
+        return inspect.run(arguments.act, arguments.name)
     environment = hardening.start()
     try:
         act = {"--release": _release, "--grants": _list_grants}.get(arguments.act, _give)

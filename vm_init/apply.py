@@ -123,7 +123,10 @@ def _take_all(records: Sequence[Record], ledger: Ledger, *, force: bool = False)
     for module, group in reversed(_group(records)):
         for record, why in zip(group, module.take(group, ledger.uid, force=force), strict=True):
             log(ledger.uid, "release", f"{ledger.vm} {show(record)}", why or "done")
-            (left if why else gone).append(why or record)
+            if why:
+                left.append(why)
+            else:
+                gone.append(record)
     if gone:
         ledger.write([record for record in ledger.records if record not in gone])
     return left

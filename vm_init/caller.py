@@ -103,7 +103,7 @@ def account(name: str) -> Caller:
         raise InitError(f"the account {name} has no home directory")
     groups = [each for each in os.getgrouplist(name, found.pw_gid) if 0 <= each <= LAST]
     groups = list(dict.fromkeys([found.pw_gid, *groups]))  # sudo passes on root's instead
-    names = []
+    names: list[str] = []
     for gid in groups:
         with suppress(KeyError):
             names.append(grp.getgrgid(gid).gr_name)

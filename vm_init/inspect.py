@@ -29,16 +29,27 @@ from vm_init.request import Request, parse_line
 LIB = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ETC = "/usr/local/etc" if sys.platform.startswith("freebsd") else "/etc"
 MAX_LINKS = 256
+USAGE = """\
+usage: vm-init NAME [--dry-run | --check]     give NAME what its description requests
+       vm-init --release NAME                 take it back
+       vm-init --grants                       list what is given to you (root: to everybody)
+       vm-init --self-check                   report what about the installation is unsafe
+       vm-init --help | --version
+root itself, for a scheduler:
+       vm-init --for-user USER [--job ID] NAME
+       vm-init --release [--force] --for-user USER NAME
+       vm-init --release [--force] --job ID
+"""
 
 
-def run(act: str, name: str, usage: str) -> list[str]:
+def run(act: str, name: str) -> list[str]:
     """What an inspection prints.
 
     Raises:
         InitError: what is wrong, or refused.
     """
     if act in ("--help", "-h"):
-        return usage.splitlines()
+        return list[str](USAGE.splitlines())
     if act == "--version":
         return [f"vm-init {_find_version()}"]
     who = _give_up_root()
@@ -154,11 +165,12 @@ def list_faults(lib: str = LIB, etc: str = ETC) -> list[str]:
     found = [
         sys.executable,
         *filter(os.path.exists, sys.path),
+        f"{prefix}/bin",  # where sudo finds the helper
         f"{prefix}/libexec/vmman/vm-init",
         f"{etc}/vmman/policy.toml",
         lib,
         *(f"{at}/{name}" for at, *names in os.walk(lib) for each in names for name in each),
-        *filter(os.path.lexists, [f"{etc}/sudoers.d/vmman", f"{prefix}/bin/vm-init"]),
+        *filter(os.path.lexists, [f"{etc}/sudoers.d/vmman"]),
     ]
     strict = sys.flags.isolated and sys.flags.no_site
     flags = [] if strict else ["python was started without -IS: it trusts its environment"]

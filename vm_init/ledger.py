@@ -144,8 +144,9 @@ def _parse(data: bytes, uid: int, vm: str) -> tuple[list[str], list[Record], dic
         ValueError, TypeError, KeyError, RecursionError: it is not of the right form.
     """
     content: Any = json.loads(data.decode("ascii"))
-    head = (content["version"], content["uid"], content["vm"])
-    if head != (1, uid, vm) or not re.fullmatch(rf"({VM}( {VM})*)?", content["job"]):
+    is_right = (content["uid"], content["vm"], content["version"]) == (uid, vm, 1)
+    is_typed = type(content["version"]) is int and isinstance(content["records"], list)
+    if not is_right or not is_typed or not re.fullmatch(rf"({VM}( {VM})*)?", content["job"]):
         raise ValueError
     if content["boot"] != _boot():
         return [], [], {}

@@ -75,8 +75,11 @@ def give(records: Sequence[Record], caller: Caller) -> None:
     """
     try:
         with ExitStack() as stack:
-            taps = [stack.enter_context(_create_tap(one, caller)) for one in records
-                    if one.kind == "tap"]  # fmt: skip
+            taps: list[int] = []
+            for record in records:
+                if record.kind == "tap":
+                    taps.append(stack.enter_context(Opened(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))))
+                    _create_tap(taps[-1], record, caller)
             steps = [step for one in records if one.kind == "tap" for step in _configure(one)]
             if steps:
                 netlink.send(*steps)
@@ -167,16 +170,14 @@ def _is_pinned(bridge: str) -> bool:
         return file.read().strip() == NET_ADDR_SET
 
 
-def _create_tap(record: Record, caller: Caller) -> Opened:
-    """A new tap, as long as its descriptor is open."""
-    tap = Opened(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+def _create_tap(tap: int, record: Record, caller: Caller) -> None:
+    """Makes a tap, which lasts as long as its descriptor is open."""
     fcntl.ioctl(tap, TUNSETIFINDEX, struct.pack("=i", record.number))
     wanted = IFREQ.pack(record.name.encode("ascii"), TAP_NO_PI_EXCL)
     name = IFREQ.unpack(fcntl.ioctl(tap, TUNSETIFF, wanted))[0].rstrip(b"\0").decode("ascii")
     if name != record.name:  # the kernel cuts names and fills in a %d
         raise InitError(f"{record.name}: became {name!a}", os.EX_UNAVAILABLE)
     fcntl.ioctl(tap, TUNSETOWNER, caller.uid)
-    return tap
 
 
 def _configure(record: Record) -> tuple[bytes, bytes]:

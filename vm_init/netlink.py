@@ -46,7 +46,7 @@ class Link(NamedTuple):
         master: the index of the bridge or bond that it is a port of, or 0.
         parent: the index of the interface below it, or 0.
         group: the number of its group of interfaces.
-        flags: IFF_UP and others (netdevice(7)).
+        flags: IFF_UP and IFF_LOOPBACK (netdevice(7)).
         carrier: whether it has a carrier; a tap has one while a program holds it.
         owner: the uid that may open a tap, or -1.
         is_bridge_mode: whether it is a macvtap of that mode.
@@ -239,7 +239,7 @@ def _parse_link(body: bytes) -> Link:
         master=integer(given.get(MASTER)),
         parent=integer(given.get(LINK)),
         group=integer(given.get(GROUP)),
-        flags=flags,
+        flags=flags & (IFF_UP | IFF_LOOPBACK),
         carrier=bool(integer(given.get(CARRIER))),
         owner=integer(data[TUN_OWNER]) if kind == "tun" and TUN_OWNER in data else -1,
         is_bridge_mode=kind == "macvtap" and integer(data.get(MACVTAP_MODE)) == BRIDGE_MODE,

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from vm_init import trusted
 from vm_init.caller import Caller
@@ -36,9 +36,8 @@ Table = Mapping[str, Any]
 
 def _lists(form: str, example: str) -> Form:
     def is_right(value: Any) -> bool:
-        return isinstance(value, list) and all(
-            isinstance(entry, str) and re.fullmatch(form, entry) for entry in value
-        )
+        entries = _entries(value) if isinstance(value, list) else [None]
+        return all(isinstance(entry, str) and re.fullmatch(form, entry) for entry in entries)
 
     return is_right, f"a list, each of it {example}"
 
@@ -79,6 +78,9 @@ DEFAULTS = {
 DEFAULT_NAME = re.compile(r"vm([0-9a-z]{1,7})-[0-9a-v]{5}")
 
 
+NO_KEYS: Table = MappingProxyType({})
+
+
 class Policy(NamedTuple):
     """A policy that was read whole.
 
@@ -114,7 +116,7 @@ class Granted(NamedTuple):
     rule: str
     target: str = ""
     pinned: str = ""
-    bridge: Table = MappingProxyType({})
+    bridge: Table = NO_KEYS
 
 
 def load(path: str = FILE) -> Policy:
@@ -157,7 +159,7 @@ def _find_faults(tree: Table) -> Iterator[str]:
     pins: dict[str, str] = {}
     for where, kind, table in _list_tables(tree):
         yield from (f"{where}{fault}" for fault in _find_faults_of(kind, table))
-        given = table if kind == "grant" and isinstance(table, dict) else {}
+        given = _entries_of(table) if kind == "grant" else {}
         for name in map(str, _entries(given.get("networks"))):
             if name not in _entries_of(tree.get("networks")):
                 yield f"{where}.networks: there is no [networks.{name}]"
@@ -178,17 +180,18 @@ def _list_tables(tree: Table) -> Iterator[tuple[str, str, Any]]:
 
 
 def _entries(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def _entries_of(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _find_faults_of(kind: str, table: Any) -> Iterator[str]:
     """What of one table is not understood."""
     forms = FORMS[kind]
-    if type(table) is not dict or not table:
+    table = _entries_of(table)
+    if not table:
         yield f": must be a name, and a table with any of {', '.join(forms)}"
         return
     for key, value in table.items():
@@ -242,7 +245,7 @@ def find_grant(caller: Caller, request: Request, policy: Policy, total: int) -> 
             (key, value), *_ = list_demands(request)
             pins = dict(entry.split(" ") for entry in rule["pci"])
             target = find_target(request, policy)
-            bridge = policy.bridges.get(target, {}) if request.kind == "tap" else {}
+            bridge = policy.bridges.get(target if request.kind == "tap" else "", NO_KEYS)
             line = f"{os.path.basename(policy.path)}: grant {number} ({key})"
             return Granted(request, line, target, pins[value] if key == "pci" else "", bridge)
     return None

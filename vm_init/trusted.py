@@ -64,12 +64,12 @@ def read(path: str, owner: int = 0) -> bytes:
             larger than 256 KiB (78).
         FileNotFoundError: it is not there, and only root could change that.
     """
-    *directories, name = path.split("/")[1:]
-    if not path.startswith("/") or "\0" in path or {"", ".", ".."} & {*directories, name}:
+    *directories, name = path.split("/")
+    if directories[:1] != [""] or "\0" in path or {"", ".", ".."} & {*directories[1:], name}:
         problem = f"{path!a} is not an absolute path without '.' and '..'"
         raise InitError(problem, os.EX_CONFIG)
     here, done = Opened(os.open("/", _DIRECTORY)), "/"
-    for part in [*directories, ""]:
+    for part in [*directories[1:], ""]:
         with here:
             require_safe(here, done, stat.S_ISDIR, {0, owner})
             done = os.path.join(done, part) if part else path

@@ -103,10 +103,9 @@ ln -sf "$helper" /usr/local/bin/vm-init
 
 # Real sudo by the rule that is installed; root himself where there is none, or it may not be root.
 by_sudo=no
-rule='import sys; sys.path.append(sys.argv[1]); from vm_init.admission import sudoers
-print(sudoers(sys.argv[2], sys.argv[3]))'
 if have sudo && [ -d /etc/sudoers.d ] &&
-    "$python" -ISBc "$rule" "$lib" "$(id -gn "$user")" "$helper" >/run/demo/rule 2>/dev/null &&
+    sed "s|%vmusers |%$(id -gn "$user") |; s|/usr/local/libexec/vmman/vm-init|$helper|" \
+        sudoers.d/vm-init >/run/demo/rule &&
     install -m 440 /run/demo/rule /etc/sudoers.d/vmman &&
     as_user sudo -n vm-init --grants >/dev/null 2>&1; then
     by_sudo=yes

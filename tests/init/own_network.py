@@ -12,11 +12,12 @@ CHECKOUT = Path(__file__).parents[2]
 
 PRELUDE = """
 import fcntl, os, signal, subprocess, sys, tempfile, time
-from vm_init import macvtaps, netlink, nodes, taps
-from vm_init.ledger import Ledger
-from vm_init.record import Record
-from vm_init.request import Macvtap, Tap
-from vm_init.verdict import Caller, Granted, InitError
+from vm_init import links, netlink, nodes
+from vm_init.caller import Caller
+from vm_init.errors import InitError
+from vm_init.ledger import Ledger, Record
+from vm_init.policy import Granted
+from vm_init.request import parse_line
 
 ALICE = Caller(1501, 1501, "alice", (1501,), ("alice",), "/home/alice")
 BOB = Caller(1502, 1502, "bob", (1502,), ("bob",), "/home/bob")
@@ -32,7 +33,7 @@ def refused(act, *given):
     raise SystemExit("was not refused")
 
 def names():
-    return {link.name for link in netlink.links()}
+    return {link.name for link in netlink.list_links()}
 
 ip("link set lo up")
 """
@@ -42,8 +43,8 @@ KILLED = """
 import vm_init
 own = os.path.dirname(vm_init.__file__)
 # They change nothing, and are most of the lines.
-PURE = "parts text value attribute integer message _error".split()
-pure = {getattr(netlink.rt, each).__code__ for each in PURE} | {netlink._link.__code__}
+PURE = "pack message change alias address port _unpack _parse_link".split()
+pure = {getattr(netlink, each).__code__ for each in PURE}
 
 def killed(act, after):
     "Fork; the child dies by SIGKILL at the line of vm_init that has this number. Whether it did."
@@ -66,19 +67,18 @@ def killed(act, after):
 
 root = tempfile.mkdtemp()
 def whole():
-    ledger = Ledger.open(root, ALICE.uid, "web")
-    record = module.intend(asked, ALICE, "web")
-    ledger.intend(record)
-    ledger.done(module.act(record, ALICE))
+    ledger = Ledger(ALICE.uid, "web", root)
+    record = links.check(asked, ALICE)
+    ledger.write([record])
+    links.give([record], ALICE)
 def release():
-    ledger = Ledger.open(root, ALICE.uid, "web")
-    for record in reversed(ledger.records):
-        assert module.undo(record) == ""
-        ledger.forget(record)
+    ledger = Ledger(ALICE.uid, "web", root)
+    for record in ledger.records:
+        assert links.take([record], ALICE.uid) == [""]
         assert record.kind == "tap" or not os.path.exists(f"/dev/tap{record.number}")
-    ledger.forget()
+    ledger.write([])
 
-netlink.links()
+netlink.list_links()
 before = names()
 def as_before():
     assert names() == before, names()

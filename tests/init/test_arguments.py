@@ -1,30 +1,35 @@
-"""The words that vm-init is called with."""
+"""The command line of vm-init."""
 
 from __future__ import annotations
 
 import pytest
-from vm_init.arguments import Arguments, read
 
+from vm_init.__main__ import Arguments, parse_arguments
 from vm_init.errors import InitError
 
 
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
-        (["web"], Arguments("give", "web")),
-        (["web", "--dry-run"], Arguments("--dry-run", "web")),
-        (["--release", "web"], Arguments("--release", "web")),
-        (["--grants"], Arguments("--grants")),
-        (["--self-check"], Arguments("--self-check")),
-        (["--for-user", "a", "--job", "7", "--", "web"], Arguments("give", "web", "a", "7")),
-        (["--release", "--job", "7"], Arguments("--release", "", "", "7")),
-        (["--release", "--force", "--job", "7"], Arguments("--release", "", "", "7", "--force")),
-        (["--release", "--for-user", "#1000", "web"], Arguments("--release", "web", "#1000")),
-        (["--grants", "--for-user", "a"], Arguments("--grants", "", "a")),
+        (["web"], Arguments("give", "web", {})),
+        (["web", "--dry-run"], Arguments("--dry-run", "web", {})),
+        (["--release", "web"], Arguments("--release", "web", {})),
+        (["--grants"], Arguments("--grants", "", {})),
+        (["--self-check"], Arguments("--self-check", "", {})),
+        (["-h"], Arguments("-h", "", {})),
+        (["--version"], Arguments("--version", "", {})),
+        (["--for-user", "a", "--job", "7", "--", "web"],
+         Arguments("give", "web", {"--for-user": "a", "--job": "7"})),
+        (["--release", "--job", "7"], Arguments("--release", "", {"--job": "7"})),
+        (["--release", "--force", "--job", "7"],
+         Arguments("--release", "", {"--force": "--force", "--job": "7"})),
+        (["--release", "--for-user", "#1000", "web"],
+         Arguments("--release", "web", {"--for-user": "#1000"})),
+        (["--grants", "--for-user", "a"], Arguments("--grants", "", {"--for-user": "a"})),
     ],
-)
+)  # fmt: skip
 def test_what_the_words_mean(words: list[str], meant: Arguments) -> None:
-    assert read(words) == meant
+    assert parse_arguments(words) == meant
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,8 @@ def test_what_the_words_mean(words: list[str], meant: Arguments) -> None:
         ["--force", "--grants"],
         ["--dry-run", "--job", "7", "web"],
         ["--check", "--force", "web"],
+        ["--dry-run", "--for-user", "a", "web"],
+        ["--version", "web"],
         ["--grants", "--job", "7"],
         ["--self-check", "--for-user", "a"],
         ["--help", "--job", "7"],
@@ -59,5 +66,5 @@ def test_what_the_words_mean(words: list[str], meant: Arguments) -> None:
 )
 def test_threat_30_anything_else_is_a_usage_error(words: list[str]) -> None:
     with pytest.raises(InitError) as caught:
-        read(words)
+        parse_arguments(words)
     assert caught.value.status == 64

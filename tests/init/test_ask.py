@@ -440,7 +440,7 @@ def test_threat_15_a_child_that_could_be_root_again_does_not_read(
 ) -> None:
     for name in ("setgroups", "setresgid", "setresuid"):
         monkeypatch.setattr(os, name, void)  # "done", and nothing was
-    for name in ("capabilities", "prctl"):
+    for name in ("set_capabilities", "prctl"):
         monkeypatch.setattr(ask, name, void)
     with pytest.raises(InitError, match="root cannot be given up"):
         ask.become(ALICE)

@@ -66,7 +66,7 @@ ALICE = Caller(
     gid=100,
     name="alice",
     groups=(100, 27, 999),
-    group_names=("users", "vmusers", "999"),
+    group_names=("users", "vmusers"),
     home="/home/alice",
 )
 

@@ -7,7 +7,7 @@ import pytest
 from vm_init import freebsd
 from vm_init.errors import InitError
 
-TAG = "vmman:1001:web:0123456789abcdef"
+TAG = "vmman:1001:0123456789abcdef"
 TAP = f"""tap3: flags=8902<BROADCAST,PROMISC,SIMPLEX,MULTICAST> metric 0 mtu 1500
 \tdescription: {TAG}
 \toptions=80000<LINKSTATE>
@@ -45,7 +45,7 @@ def test_threat_41_a_bridge_cannot_be_an_option(bridge: str) -> None:
 
 def test_threat_69_a_tap_without_our_tag_is_not_taken_away() -> None:
     assert freebsd.show("tap3") == ["/sbin/ifconfig", "tap3"]
-    assert freebsd.described(TAP) == TAG
+    assert freebsd.parse_description(TAP) == TAG
     assert freebsd.destroy_tap("tap3", TAG, TAP) == [["/sbin/ifconfig", "tap3", "destroy"]]
     assert freebsd.destroy_tap("tap3", TAG[:-1] + "0", TAP) == []
     assert freebsd.destroy_tap("tap3", TAG, "tap3: flags=8902<UP>\n\tgroups: tap\n") == []
@@ -63,13 +63,13 @@ def test_a_pci_device_is_given_to_ppt_and_back() -> None:
 
 @pytest.mark.parametrize("output", [PPT, OLD])
 def test_threat_55_a_pci_device_is_known_by_its_id(output: str) -> None:
-    assert freebsd.identity(output) == ("10de:1b80", output[:4].rstrip("0"))
+    assert freebsd.parse_identity(output) == ("10de:1b80", output[:4].rstrip("0"))
 
 
 @pytest.mark.parametrize("output", ["", "\n", "pciconf: no", PPT.replace("vendor=", "v=")])
 def test_what_pciconf_never_said_is_refused(output: str) -> None:
     with pytest.raises(InitError):
-        freebsd.identity(output)
+        freebsd.parse_identity(output)
 
 
 @pytest.mark.parametrize("address", ["0000:01:00.8", "1:0.0", "0000:01:00.0\n", "0000:01:0A.0"])
@@ -97,6 +97,11 @@ def test_only_our_modules_are_loaded() -> None:
         freebsd.load("/tmp/vmm.ko")
 
 
+@pytest.fixture(autouse=True)
+def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freebsd, "BELOW", str(tmp_path))
+
+
 def program(root: Path, name: str, script: str) -> None:
     path = root / name.lstrip("/")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +114,7 @@ def test_a_program_gets_nothing_of_the_callers(
 ) -> None:
     monkeypatch.setenv("IFCONFIG_FORMAT", "inet:cidr")
     program(tmp_path, "/sbin/ifconfig", 'pwd; printf "%s " "$@"; env | cut -d= -f1 | sort; cat')
-    printed = freebsd.run(["/sbin/ifconfig", "tap3", "create"], str(tmp_path)).split()
+    printed = freebsd.run(["/sbin/ifconfig", "tap3", "create"]).split()
     assert printed[:3] == ["/", "tap3", "create"]
     assert set(printed[3:]) <= {"PATH", "LC_ALL", "PWD", "OLDPWD", "SHLVL", "_"}
 
@@ -117,14 +122,14 @@ def test_a_program_gets_nothing_of_the_callers(
 def test_a_program_that_fails_or_is_missing_is_told(tmp_path: Path) -> None:
     program(tmp_path, "/sbin/ifconfig", 'printf "ifconfig: \\033 exists\\n" >&2; exit 1')
     with pytest.raises(InitError, match=r"/sbin/ifconfig tap3 create: ifconfig: .* exists") as told:
-        freebsd.run(["/sbin/ifconfig", "tap3", "create"], str(tmp_path))
+        freebsd.run(["/sbin/ifconfig", "tap3", "create"])
     assert told.value.status == 69
     with pytest.raises(InitError, match="No such file"):
-        freebsd.run(freebsd.create_vm("web"), str(tmp_path))
+        freebsd.run(freebsd.create_vm("web"))
 
 
 def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freebsd, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(freebsd, "TIMEOUT_S", 0.2)
     program(tmp_path, "/sbin/ifconfig", "exec sleep 20")
     with pytest.raises(InitError, match="timed out"):
-        freebsd.run(["/sbin/ifconfig", "tap3"], str(tmp_path))
+        freebsd.run(["/sbin/ifconfig", "tap3"])

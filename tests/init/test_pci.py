@@ -93,7 +93,8 @@ class Fake:
         self.write(fd, text)
 
     def busy(self, path: str) -> bool:
-        return self.held and Path(path).exists()
+        del path
+        return self.held
 
     def path(self, address: str) -> Path:
         return self.sys / "devices/pci0000:00" / address
@@ -275,7 +276,7 @@ def test_threat_51_a_mounted_disk_of_this_machine_cannot_be_opened_alone() -> No
     for number in disks:
         node = Path("/dev", Path(f"/sys/dev/block/{number}").resolve().name)
         if node.exists():
-            with pytest.raises(OSError, match="busy"):
+            with pytest.raises(OSError, match=r"busy|permitted"):
                 os.open(node, pci.EXCLUSIVE)
             return
     pytest.skip("no disk is mounted here")

@@ -727,7 +727,7 @@ def rule_of(kind: str, who: st.SearchStrategy[str] = WHO) -> st.SearchStrategy[R
         return st.lists(words, min_size=1, max_size=2)
 
     pin = "0000:01:00.0" if kind == "deny" else "0000:01:00.0 10de:1b80"
-    more = {key: entries(words) for key, words in SHARED.items()}
+    more: dict[str, st.SearchStrategy[Any]] = {key: entries(words) for key, words in SHARED.items()}
     more |= {"pci": entries(st.just(pin)), "unbridged": st.booleans()}
     if kind == "grant":
         more["most-interfaces"] = st.integers(0, 3)

@@ -41,7 +41,7 @@ def test_what_was_made_up_is_written() -> None:
             {
                 "device": "virtio-net",
                 "label": "lan",
-                "name": "vm36c16d7f",
+                "name": "vm0-vbr2c",
                 "bridge": "br0",
                 "mac": "52:d4:36:c1:6d:7f",
             }

@@ -1,13 +1,14 @@
 """What the self-check says about an installation."""
 
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from vm_init import selfcheck
+from vm_init import inspect
 from vm_init.errors import InitError
 
 CHECKOUT = Path(__file__).parents[2]
@@ -16,27 +17,33 @@ CHECKOUT = Path(__file__).parents[2]
 def test_threat_76_an_installation_in_a_home_is_unsafe(tmp_path: Path) -> None:
     lib = tmp_path / "lib" / "vmman"
     lib.mkdir(parents=True)
-    found = "\n".join(selfcheck.faults(str(lib), str(tmp_path / "etc")))
+    found = "\n".join(inspect.list_faults(str(lib), str(tmp_path / "etc")))
     assert str(tmp_path.parents[-2]) in found  # /tmp: everybody may write
     assert "without -IS" in found
 
 
 def test_threat_76_what_is_unsafe_ends_with_78(monkeypatch: pytest.MonkeyPatch) -> None:
-    def found() -> list[str]:
-        return ["/a can be written by everybody", "/b belongs to uid 1000"]
-
-    monkeypatch.setattr(selfcheck, "faults", found)
+    faults = ["/a can be written by everybody", "/b belongs to uid 1000"]
+    monkeypatch.setattr(inspect, "_give_up_root", lambda: None)
+    monkeypatch.setattr(inspect, "list_faults", lambda: faults)
     with pytest.raises(InitError, match=r"/a can .*\n/b belongs") as told:
-        selfcheck.check()
+        inspect.run("--self-check", "")
     assert told.value.status == 78
+    faults.clear()
+    assert inspect.run("--self-check", "") == ["only root can change what vm-init depends on"]
 
 
-def test_a_safe_installation_is_passed_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def found() -> list[str]:
-        return []
-
-    monkeypatch.setattr(selfcheck, "faults", found)
-    selfcheck.check()
+def test_threat_90_bytecode_of_another_source_is_found(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("x = 1\n")
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(module), invalidation_mode=mode)
+    (tmp_path / "etc").mkdir()
+    found = inspect.list_faults(str(tmp_path), str(tmp_path / "etc"))
+    assert not any("is not compiled from" in line for line in found)
+    module.write_text("x = 2\n")
+    found = inspect.list_faults(str(tmp_path), str(tmp_path / "etc"))
+    assert any(line.endswith(f"is not compiled from {module}") for line in found)
 
 
 def test_every_part_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,8 +58,8 @@ def test_every_part_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         asked.append(path)
         return ""
 
-    monkeypatch.setattr(selfcheck, "unsafe", unsafe)
-    selfcheck.faults(str(lib), str(tmp_path / "etc"))
+    monkeypatch.setattr(inspect, "find_unsafe", unsafe)
+    inspect.list_faults(str(lib), str(tmp_path / "etc"))
     assert {
         sys.executable,
         os.path.dirname(os.__file__),
@@ -79,8 +86,8 @@ chmod -R u=rwX,go=rX /usr/local/lib/vmman
 touch /usr/local/libexec/vmman/vm-init /usr/local/etc/vmman/policy.toml
 check() {
     /usr/bin/python3 -ISB -c 'import sys; sys.path.append("/usr/local/lib/vmman")
-from vm_init.selfcheck import faults
-print(sys.argv[1], *faults(etc="/usr/local/etc"), sep="|")' "$1"
+from vm_init.inspect import list_faults
+print(sys.argv[1], *list_faults(etc="/usr/local/etc"), sep="|")' "$1"
 }
 check safe
 chmod o+w /usr/local/bin; check link; chmod o-w /usr/local/bin
@@ -110,4 +117,4 @@ def test_threat_76_each_unsafe_part_of_an_installation_is_named() -> None:
     assert told["parent"] == ["/usr/local/libexec can be written by group 0"]
     assert told["library"] == ["/usr/local/lib/vmman/vm_init/nodes.py belongs to uid 1234"]
     assert told["policy"] == ["/usr/local/etc/vmman/policy.toml can be written by everybody"]
-    assert "/usr/local/libexec/vmman/vm-init cannot be looked at" in told["helper"][0]
+    assert "/usr/local/libexec/vmman/vm-init: " in told["helper"][0]
