@@ -13,6 +13,7 @@ cd -- "$(dirname -- "$0")"
 
 # shellcheck source=/dev/null  # setup.sh is checked by itself
 . ./setup.sh
+PATH=$PATH:/usr/sbin:/sbin  # after su there is neither, and visudo is in one
 in_ci() { case ${CI:-} in '' | 0 | false) return 1 ;; esac; }
 
 # --- Debian's packages -------------------------------------------------------------------------
