@@ -33,6 +33,7 @@ want tmux have tmux
 want novnc test -e /usr/share/novnc/core/rfb.js
 want chromium-headless-shell have chromium-headless-shell
 want sudo have visudo
+want busybox have busybox
 want zsh have zsh
 want fish have fish
 want systemd have systemd-analyze
