@@ -180,7 +180,7 @@ def _list_tables(tree: Table) -> Iterator[tuple[str, str, Any]]:
 
 
 def _entries(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
+    return [*cast("list[object]", value)] if isinstance(value, list) else []
 
 
 def _entries_of(value: Any) -> dict[str, Any]:

@@ -228,8 +228,8 @@ def test_the_sample_tells_the_defaults() -> None:
     assert of_ports == tree["bridges"]["br0"]
     assert set(told) == set(shown) - {"who", "interfaces"}
     for key, default in told.items():
-        value = bare.grants[0][key]
-        value = list(value) if isinstance(value, tuple) else value
+        value: Any = bare.grants[0][key]
+        value = [*value] if isinstance(value, tuple) else value
         assert tomllib.loads(f"x = {default}")["x"] == value == shown[key]
 
 
