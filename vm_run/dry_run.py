@@ -79,20 +79,21 @@ def check(description: Description, target: str, vm: str) -> None:
     from vm_run.host import check
 
     machine = select(description, target)
-    _command(place(description, machine))
-    faults = check.lacks(machine, vm)
+    placed = place(description, machine)
+    _command(placed)
+    faults = check.lacks(placed, vm)
     for lookup in (program, _firmware):
         try:
             lookup(machine)
         except VmError as error:
             faults += error.faults
     if faults:
-        raise VmError(*faults, status=check.UNAVAILABLE)
+        raise VmError(*faults, status=os.EX_UNAVAILABLE)
 
 
 def _firmware(machine: Machine) -> None:
     if machine.bootrom == "uefi":
-        from vm_run.host import firmware
+        from vm_run import firmware
 
         firmware.find()
 

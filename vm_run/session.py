@@ -134,12 +134,12 @@ class Session:
         What watches it is loaded only now, while it is booting.
         """
         options = self.options
+        placed = place(self.description, machine)
         if options.check:
             require(
-                machine, self.room.name, options.fix,
+                placed, self.room.name, options.fix,
                 lambda text: self.tell("note", text=text), options.detached,
             )  # fmt: skip
-        placed = place(self.description, machine)
         if self.signals is None:  # from the second start on they are caught
             signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         started = launch(placed, self.room, options)

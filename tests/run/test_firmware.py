@@ -12,7 +12,7 @@ import pytest
 from tests.run import freebsd as hosts
 from tests.run.freebsd import FreeBsd
 from tests.run.home import Home
-from vm_run.host import firmware, resolve
+from vm_run import firmware
 from vm_spec import Context, loads
 from vm_spec.fault import VmError
 
@@ -189,12 +189,12 @@ def test_variables_that_cannot_be_written_are_told(tmp_path: Path) -> None:
 def test_freebsd_has_one_firmware_and_each_vm_its_own_variables(freebsd: FreeBsd) -> None:
     folder = str(freebsd.home.folder)
     machine = loads('bootrom = "uefi"', Context(name="vm", folder=folder)).machine
-    code = resolve.own_firmware(machine)
+    code = firmware.own_firmware(machine)
     assert Path(code).read_text() == "BHYVE_UEFI_CODE.fd"
     variables = freebsd.home.folder / "vm.vars.fd"
     assert variables.read_text() == "BHYVE_UEFI_VARS.fd"
     variables.write_text("what the guest has kept")
-    resolve.own_firmware(machine)
+    firmware.own_firmware(machine)
     assert variables.read_text() == "what the guest has kept"
 
 

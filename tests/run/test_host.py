@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.run.home import FAKE_QEMU, Home
-from vm_run.host import linux
-from vm_run.host.requirements import Lockable, Pci, needs
+from vm_run import qemu
+from vm_run.host import check, linux
+from vm_run.host.requirements import Memory, Pci
+from vm_run.pci_slots import place
 from vm_spec.devices import Passthru
 from vm_spec.fault import Fault
-from vm_spec.machine import Machine
+from vm_spec.machine import Description, Machine
 from vm_spec.types import Label, PciId, Size, VmName
 from vm_state import pci
 from vm_state.platform import which
@@ -79,7 +81,7 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lack(need: Pci) -> Fault:
-    fault = linux.lack(need, "web")
+    fault = check.check(need, "web")
     assert fault
     return fault
 
@@ -115,14 +117,14 @@ def test_a_card_that_is_not_there_is_named(card: Path) -> None:
 
 
 def test_a_card_is_looked_up_by_all_four_numbers(card: Path) -> None:
-    assert linux.pci_address(LOOKUP) == ADDRESS
-    assert linux.pci_address(("0x10DE1043", "0x1B808591")) == ADDRESS
-    assert linux.pci_address(("0x10de0000", "0x1b808591")) == ""
+    assert check.find_pci(LOOKUP) == ADDRESS
+    assert check.find_pci(("0x10DE1043", "0x1B808591")) == ADDRESS
+    assert check.find_pci(("0x10de0000", "0x1b808591")) == ""
 
 
 def test_a_host_without_pci_has_no_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linux, "_SYS", str(tmp_path))
-    assert linux.pci_address(LOOKUP) == ""
+    assert check.find_pci(LOOKUP) == ""
 
 
 def checked(home: Home, monkeypatch: pytest.MonkeyPatch, qemu: str) -> str:
@@ -169,7 +171,8 @@ def test_vfio_needs_as_much_memory_locked_as_the_guest_has_and_a_gibibyte(
 ) -> None:
     passthru = Passthru(label=Label("gpu"), src=PciId(bus=1, slot=0, function=0))
     machine = Machine(name=VmName("vm"), mem=Size(bytes=2 << 30), emulations=(passthru,))
-    (need,) = [need for need in needs(machine) if isinstance(need, Lockable)]
+    placed = place(Description(machine=machine), machine)
+    (need,) = [need for need in qemu.needs(placed) if isinstance(need, Memory)]
     assert need.bytes == 3 << 30
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     limits = [8 << 20]
@@ -179,11 +182,11 @@ def test_vfio_needs_as_much_memory_locked_as_the_guest_has_and_a_gibibyte(
         return limits[0], limits[0]
 
     monkeypatch.setattr(resource, "getrlimit", getrlimit)
-    fault = linux.lack(need, "vm")
+    fault = check.check(need, "vm")
     assert fault is not None
     assert fault.problem == (
         "VFIO locks the guest's memory: 3145728 KiB, and you may lock 8192 KiB"
     )
     assert "/etc/security/limits.d/vmman.conf" in fault.hint
     limits[0] = -1
-    assert linux.lack(need, "vm") is None
+    assert check.check(need, "vm") is None

@@ -7,9 +7,9 @@ import os
 from vm_run import bhyve
 from vm_run.bhyve import bhyvectl, loader, traces, vmm
 from vm_run.bhyve.traces import SECRET, Traces
+from vm_run.firmware import own_firmware
 from vm_run.host.bhyve_requirements import reboots
-from vm_run.host.endpoints import is_leftover
-from vm_run.host.resolve import looked_up, own_firmware
+from vm_run.host.check import is_leftover, look_up
 from vm_run.program import program
 from vm_run.starting import Started, start
 from vm_run.wiring import Wiring
@@ -53,7 +53,7 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
     wiring = Wiring(
         state=room.folder,
         attached=not options.detached,
-        pci=looked_up(placed),
+        pci=look_up(placed),
         monitor=way.kind == "monitor",
     )
     *argv, name = bhyve.argv(placed, wiring, binary)

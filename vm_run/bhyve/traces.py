@@ -12,7 +12,7 @@ import json
 import os
 
 from vm_run.bhyve import bhyvectl
-from vm_run.host.endpoints import is_leftover
+from vm_run.host.check import is_leftover
 from vm_spec.devices import VirtioConsole
 from vm_spec.frozen import TYPE_CHECKING, Value, items
 from vm_state import statedir

@@ -12,6 +12,7 @@ import stat
 
 from vm_run import command
 from vm_run.host import linux
+from vm_run.host.check import check
 from vm_run.host.facts import Bhyve, Facts, Folder, Kvm, Program
 from vm_run.host.requirements import TUN
 from vm_spec import library
@@ -71,7 +72,7 @@ def _bhyve() -> Bhyve:
 
 
 def _tun() -> tuple[str, str]:
-    lacking = linux.lack(TUN, "")
+    lacking = check(TUN, "")
     return (lacking.problem, lacking.hint) if lacking else ("", "")
 
 
@@ -141,7 +142,7 @@ def _denied() -> Kvm:
 
 
 def _firmware() -> str:
-    from vm_run.host import firmware
+    from vm_run import firmware
 
     try:
         code, _ = firmware.find()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vm_run.host.check import UNAVAILABLE
+import os
+
 from vm_run.host.finding import MISSING, NOTE, OK, Finding
 from vm_spec.fault import printable
 from vm_spec.frozen import TYPE_CHECKING
@@ -56,7 +57,7 @@ def _common(facts: Facts) -> Iterator[Finding]:
 
 def status(findings: list[Finding]) -> int:
     """The exit status: 0 when a plain guest can run, else 69."""
-    return UNAVAILABLE if any(each.verdict == MISSING for each in findings) else 0
+    return os.EX_UNAVAILABLE if any(each.verdict == MISSING for each in findings) else 0
 
 
 def report(findings: list[Finding]) -> Iterator[str]:

@@ -1,11 +1,15 @@
-"""The devices of QEMU that are neither storage nor network."""
+"""The table of QEMU's devices: class of a description -> QEMU's options, the host's part, limits.
+
+A device is added here, as a row of `row`; type checkers name the row that is missing.
+"""
 
 from __future__ import annotations
 
 from vm_run.argument import argument, options
-from vm_run.qemu.board import given, in_json, plug
-from vm_run.qemu.net import network
-from vm_run.qemu.storage import storage
+from vm_run.host import requirements
+from vm_run.host.requirements import Directory, File, Memory, Socket
+from vm_run.qemu import net, storage
+from vm_run.qemu.bus import Row, filled, plug, to_json
 from vm_spec.devices import (
     E1000,
     AhciCd,
@@ -30,144 +34,157 @@ from vm_spec.devices import (
 from vm_spec.frozen import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from vm_run.argument import Argument
-    from vm_run.qemu.board import Board
+    from vm_run.qemu.bus import Bus
     from vm_spec.devices import Emulation
 
-    Backed = VirtioConsole | Virtio9p | VirtioRnd | Hda | Xhci
-    Alone = VirtioInput | Passthru | AppleSmc
-
-__all__ = ["device", "screen"]
-
-PASSWORD_FD = 9  # of a dry run's VNC password
+PASSWORD_FD = 9  # of the VNC password
 FIRST_PORT = 5900  # of VNC displays (RFC 6143, 8.1.2)
+OF_DEVICES = 1 << 30  # bytes reckoned for the devices' own memory, as libvirt does
 
 
-def device(device: Emulation, board: Board) -> Iterable[Argument]:
-    """The arguments of a device."""
+def row(device: Emulation, bus: Bus) -> Row:  # noqa: C901, PLR0912, PLR0915  one table: a case is a row
+    """What a device is to QEMU."""
     match device:
-        case VirtioBlk() | AhciHd() | AhciCd() | Nvme() | VirtioScsi() | Drive():
-            made: Iterable[Argument] = storage(device, board)
-        case VirtioNet() | E1000() | OtherNic():
-            made = network(device, board)
-        case VirtioConsole() | Virtio9p() | VirtioRnd() | Hda() | Xhci():
-            made = _backed(device, board)
-        case VirtioInput() | Passthru() | AppleSmc():
-            key = f"emulations ({device.label})"
-            made = [plug(_alone(device, board), device.qemu, key=key)]
-        case Graphic() | Raw():  # a screen is the machine's own; bhyve's words are refused
-            made = []
-        case _:
-            assert_never(device)
-    return made
-
-
-def _alone(device: Alone, board: Board) -> dict[str, object]:
-    """What the guest sees of a device that needs nothing else."""
-    match device:
-        case VirtioInput():
-            driver = {"driver": board.virtio("input-host")}
-            shown = driver | board.at(device.label) | {"evdev": device.path}
-        case Passthru():
-            at = board.at(device.label)
-            rom = given({"romfile": device.rom})
-            shown = {"driver": "vfio-pci"} | at | {"host": _host_address(device, board)} | rom
-        case AppleSmc():
-            shown = {"driver": "isa-applesmc", "id": device.label, "osk": device.osk}
-        case _:
-            assert_never(device)
-    return shown
-
-
-def _host_address(device: Passthru, board: Board) -> str:
-    if device.lookup is None:
-        return str(device.src)
-    nominal = f"lookup:{device.lookup.vendor}:{device.lookup.device}"
-    return board.wiring.pci.get(device.label, nominal)
-
-
-def _backed(device: Backed, board: Board) -> Iterator[Argument]:
-    """A device with something behind it, or on it."""
-    match device:
+        case VirtioBlk():
+            row = storage.virtio_blk(device, bus)
+        case AhciHd():
+            row = storage.ahci_hd(device, bus)
+        case AhciCd():
+            row = storage.ahci_cd(device, bus)
+        case Nvme():
+            row = storage.nvme(device, bus)
+        case VirtioScsi():
+            row = storage.virtio_scsi(device, bus)
+        case Drive():
+            row = storage.drive(device, bus)
+        case VirtioNet():
+            row = net.nic(device, bus, bus.virtio("net"), mtu=device.mtu)
+        case E1000():
+            row = net.nic(device, bus, "e1000")
+        case OtherNic():
+            row = net.nic(device, bus, device.model)
         case VirtioConsole():
-            made = _console(device, board)
+            row = _virtio_console(device, bus)
         case Virtio9p():
-            made = _folder(device, board)
+            row = _virtio_9p(device, bus)
         case VirtioRnd():
-            made = _random(device, board)
-        case Hda():
-            made = _sound(device, board)
+            row = _virtio_rnd(device, bus)
+        case VirtioInput():
+            row = _virtio_input(device, bus)
         case Xhci():
-            made = _usb(device, board)
+            row = _xhci(device, bus)
+        case Hda():
+            row = _hda(device, bus)
+        case Passthru():
+            row = _passthru(device, bus)
+        case AppleSmc():
+            smc = plug({"driver": "isa-applesmc", "id": device.label, "osk": device.osk})
+            row = Row(argv=(smc,))
+        case Raw():
+            row = Row(problems=(("value", "is in bhyve's own words", "use [qemu] args"),))
+        case Graphic():  # the machine's own: `screen`
+            row = Row()
         case _:
             assert_never(device)
-    return made
+    return row
 
 
-def _console(device: VirtioConsole, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
-    yield plug({"driver": board.virtio("serial")} | board.at(device.label), device.qemu, key=key)
+def _virtio_console(device: VirtioConsole, bus: Bus) -> Row:
+    argv = [bus.device(device, bus.virtio("serial"))]
     for number, port in enumerate(device.ports, 1):  # port 0 is a console's
-        socket = options(
-            "socket", id=f"{device.label}.{number}", path=port.path, server=True, wait=False
-        )
-        yield argument("-chardev", socket, key=key)
-        yield plug(
-            {
-                "driver": "virtserialport", "bus": f"{device.label}.0", "nr": number,
-                "chardev": f"{device.label}.{number}", "name": port.name,
-            },
-            key=key,
-        )  # fmt: skip
+        chardev = f"{device.label}.{number}"
+        argv += [
+            ("-chardev", options("socket", id=chardev, path=port.path, server=True, wait=False)),
+            plug(
+                {
+                    "driver": "virtserialport", "bus": f"{device.label}.0", "nr": number,
+                    "chardev": chardev, "name": port.name,
+                }
+            ),
+        ]  # fmt: skip
+    needs = tuple(Socket(path=port.path) for port in device.ports)
+    return Row(argv=tuple(argv), needs=needs, owns_bus=True)
 
 
-def _folder(device: Virtio9p, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
+def _virtio_9p(device: Virtio9p, bus: Bus) -> Row:
     local = "local,security_model=mapped-xattr,multidevs=remap"
     shared = options(local, id=device.label, path=device.path, readonly=device.ro or None)
-    yield argument("-fsdev", shared, key=key)
-    shown = {"driver": board.virtio("9p")} | board.at(device.label)
     ends = {"fsdev": device.label, "mount_tag": device.sharename}
-    yield plug(shown | ends, device.qemu, key=key)
+    return Row(
+        argv=(("-fsdev", shared), bus.device(device, bus.virtio("9p"), ends)),
+        needs=(Directory(path=device.path),),
+    )
 
 
-def _random(device: VirtioRnd, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
+def _virtio_rnd(device: VirtioRnd, bus: Bus) -> Row:
     source = f"{device.label}.rng"
-    yield argument("-object", in_json({"qom-type": "rng-builtin", "id": source}), key=key)
-    shown = {"driver": board.virtio("rng")} | board.at(device.label)
-    yield plug(shown | {"rng": source}, device.qemu, key=key)
+    return Row(
+        argv=(
+            ("-object", to_json({"qom-type": "rng-builtin", "id": source})),
+            bus.device(device, bus.virtio("rng"), {"rng": source}),
+        )
+    )
 
 
-def _sound(device: Hda, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
-    yield argument("-audiodev", options("none", id=device.label), key=key)
-    yield plug({"driver": "ich9-intel-hda"} | board.at(device.label), device.qemu, key=key)
+def _virtio_input(device: VirtioInput, bus: Bus) -> Row:
+    return Row(
+        argv=(bus.device(device, bus.virtio("input-host"), {"evdev": device.path}),),
+        needs=(File(path=device.path, write=True, granted=True),),
+    )
+
+
+def _xhci(device: Xhci, bus: Bus) -> Row:
+    tablet = plug({"driver": "usb-tablet", "bus": f"{device.label}.0"})
+    argv = (bus.device(device, "qemu-xhci"), *([tablet] if device.tablet else []))
+    return Row(argv=argv, owns_bus=True)
+
+
+def _hda(device: Hda, bus: Bus) -> Row:
+    problem = "a sound device by its path exists on bhyve only"
+    paths = {"play": device.play, "rec": device.rec}
     codec = {"driver": "hda-duplex", "bus": f"{device.label}.0", "audiodev": device.label}
-    yield plug(codec, key=key)
+    return Row(
+        argv=(
+            ("-audiodev", options("none", id=device.label)),
+            bus.device(device, "ich9-intel-hda"),
+            plug(codec),
+        ),
+        problems=tuple((key, problem, "take it away") for key, path in paths.items() if path),
+        owns_bus=True,
+    )
 
 
-def _usb(device: Xhci, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
-    yield plug({"driver": "qemu-xhci"} | board.at(device.label), device.qemu, key=key)
-    if device.tablet:
-        yield plug({"driver": "usb-tablet", "bus": f"{device.label}.0"}, key=key)
+def _passthru(device: Passthru, bus: Bus) -> Row:
+    address = str(device.src)
+    if device.lookup:
+        nominal = f"lookup:{device.lookup.vendor}:{device.lookup.device}"
+        address = bus.wiring.pci.get(device.label, nominal)
+    shown = {"host": address} | filled(romfile=device.rom)
+    pinned = Memory(bytes=bus.machine.mem.bytes + OF_DEVICES)
+    return Row(
+        argv=(bus.device(device, "vfio-pci", shown),),
+        needs=(pinned, requirements.VFIO, *requirements.passthru(device)),
+    )
 
 
-def screen(graphic: Graphic, board: Board) -> Iterator[Argument]:
+def screen(graphic: Graphic, bus: Bus) -> Iterator[Argument]:
     """The machine's screen: a VGA, VNC, and a pointer that is where the viewer's is."""
-    size = {"xres": graphic.width, "yres": graphic.height, "edid": True}
-    yield plug({"driver": "VGA"} | board.at("graphic") | size, graphic.qemu, key="graphic")
-    kept = "vnc-password" if graphic.password else None
-    if kept:
-        fd = board.wiring.fds.get(kept, PASSWORD_FD)
-        secret = {"qom-type": "secret", "id": kept, "file": f"/dev/fd/{fd}"}
-        yield argument("-object", in_json(secret), key="graphic.password")
+    size = {"driver": "VGA"} | bus.at("graphic")
+    size |= {"xres": graphic.width, "yres": graphic.height, "edid": True}
+    yield argument(*plug(size, graphic.qemu), key="graphic")
+    secret_id = "vnc-password" if graphic.password else None
+    if secret_id:
+        fd = bus.wiring.fds.get(secret_id, PASSWORD_FD)
+        secret = {"qom-type": "secret", "id": secret_id, "file": f"/dev/fd/{fd}"}
+        yield argument("-object", to_json(secret), key="graphic.password")
     host = f"[{graphic.host}]" if ":" in graphic.host else graphic.host
     listening = f"{host}:{graphic.port - FIRST_PORT}"
-    yield argument("-vnc", options("", vnc=listening, password_secret=kept), key="graphic")
+    yield argument("-vnc", options("", vnc=listening, password_secret=secret_id), key="graphic")
     if graphic.xhci_table:
-        yield plug({"driver": "qemu-xhci"} | board.at("tablet"), key="graphic.xhci_table")
-        yield plug({"driver": "usb-tablet", "bus": "tablet.0"}, key="graphic.xhci_table")
+        controller = plug({"driver": "qemu-xhci"} | bus.at("tablet"))
+        yield argument(*controller, key="graphic.xhci_table")
+        tablet = plug({"driver": "usb-tablet", "bus": "tablet.0"})
+        yield argument(*tablet, key="graphic.xhci_table")

@@ -1,18 +1,20 @@
 """A placed machine -> a QEMU that runs it.
 
-Its monitor is bound and written to before it is there to read, so that there is nothing to wait
-for.
+Its monitor is bound and written to before QEMU exists to read it, so that nothing waits.
 """
 
 from __future__ import annotations
 
-import _socket  # `import socket` costs 2 ms, for names that nobody here uses
+import _socket  # `import socket` costs 2 ms, for names that are not used here
 import os
 
 from vm_run import qemu
+from vm_run.firmware import own_firmware
 from vm_run.host import linux
-from vm_run.host.resolve import looked_up, own_firmware
+from vm_run.host.check import look_up
 from vm_run.program import program
+from vm_run.qemu.devices import PASSWORD_FD
+from vm_run.qemu.net import FIRST_FD, macvtaps
 from vm_run.starting import Started, listening, start
 from vm_run.wiring import Wiring
 from vm_spec.devices import Nic
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
     from vm_run.starting import Descriptors
     from vm_spec.machine import Machine
 
-__all__ = ["started"]
-
-QMP_FD, SUPERVISOR_FD, PASSWORD_FD, MACVTAP_FD = 7, 8, 9, 10
+CONTROL_FDS = {"qmp": 7, "supervisor": 8}
 
 
 def started(placed: Placed, room: Room, options: Options, descriptors: Descriptors) -> Started:
@@ -37,20 +37,21 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
         VmError: it is not installed or cannot be started (69), or cannot do what the machine asks
             for (65).
     """
-    binary = program(placed.machine)
+    machine = placed.machine
+    binary = program(machine)
     wiring = Wiring(
         accel=linux.accelerator(),
-        firmware=own_firmware(placed.machine),
+        firmware=own_firmware(machine),
         state=room.folder,
         logged=True,
         attached=not options.detached,
-        vhost=_has_tap(placed.machine) and linux.opens("/dev/vhost-net"),
-        fds=_descriptors(placed.machine, room, descriptors),
-        pci=looked_up(placed),
+        vhost=_has_tap(machine) and linux.opens("/dev/vhost-net"),
+        fds=_descriptors(machine, room, descriptors),
+        pci=look_up(placed),
     )
     argv = [*qemu.argv(placed, wiring, binary), *options.extra]
-    monitor = _greeted(f"{room.folder}/supervisor.sock", placed.machine)
-    return Started(start(argv, descriptors), argv, monitor, _accelerated(placed.machine, wiring))
+    monitor = _greet(f"{room.folder}/supervisor.sock", machine)
+    return Started(start(argv, descriptors), argv, monitor, _warn_of_tcg(machine, wiring))
 
 
 def _has_tap(machine: Machine) -> bool:
@@ -58,32 +59,30 @@ def _has_tap(machine: Machine) -> bool:
     return any(nic.backend in ("tap", "macvtap") for nic in nics)
 
 
-def _accelerated(machine: Machine, wiring: Wiring) -> str:
-    """What to say when the guest runs without the processor's help."""
+def _warn_of_tcg(machine: Machine, wiring: Wiring) -> str:
     if machine.qemu.accel or machine.qemu.needs_kvm or wiring.accel == "kvm":
         return ""
     return "KVM does not work here, so the guest is emulated (TCG), which is slower"
 
 
 def _descriptors(machine: Machine, room: Room, descriptors: Descriptors) -> dict[str, int]:
-    """What QEMU is given open: its monitors, a VNC password, macvtaps."""
-    fds = {"qmp": QMP_FD, "supervisor": SUPERVISOR_FD}
-    for name, theirs in fds.items():
+    """Opens what QEMU inherits: its monitors, a VNC password, macvtaps; name -> descriptor."""
+    fds = dict(CONTROL_FDS)
+    for name, theirs in CONTROL_FDS.items():
         listener = listening(f"{room.folder}/{name}.sock")
         descriptors.give(listener.fileno(), theirs)
         listener.close()
     if machine.graphic and machine.graphic.password:
         fds["vnc-password"] = PASSWORD_FD
-        _give_secret(machine.graphic.password, descriptors)
-    macvtaps = (d for d in machine.emulations if isinstance(d, Nic) and d.backend == "macvtap")
-    for theirs, card in enumerate(macvtaps, MACVTAP_FD):
-        fds[card.label] = theirs
-        descriptors.open(linux.macvtap_node(card.name or ""), os.O_RDWR, theirs)
+        _pass_secret(machine.graphic.password, descriptors)
+    for theirs, nic in enumerate(macvtaps(machine), FIRST_FD):
+        fds[nic.label] = theirs
+        descriptors.open(linux.macvtap_node(nic.name or ""), os.O_RDWR, theirs)
     return fds
 
 
-def _greeted(path: str, machine: Machine) -> int:
-    """A connection to a monitor that does not run yet; what it reads first is there already.
+def _greet(path: str, machine: Machine) -> int:
+    """Connects to a monitor that does not run yet, and writes what it reads first.
 
     A guest starts only after its supervisor is listening, so no event is ever lost; one that
     waits for a debugger is started by that.
@@ -95,7 +94,7 @@ def _greeted(path: str, machine: Machine) -> int:
     return monitor.detach()
 
 
-def _give_secret(secret: str, descriptors: Descriptors) -> None:
+def _pass_secret(secret: str, descriptors: Descriptors) -> None:
     """Hands over a short secret through a pipe: it is on no disk and on no command line."""
     read, write = os.pipe2(os.O_CLOEXEC)
     os.write(write, secret.encode())

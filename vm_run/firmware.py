@@ -17,11 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ["find", "make_variables"]
+    from vm_spec.machine import Machine
+
+__all__ = ["find", "make_variables", "own_firmware"]
 
 _FOLDERS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware", "/usr/local/share/qemu/firmware")
 _UNWANTED = {"secure-boot", "enrolled-keys", "requires-smm"}
 _BSD = "/usr/local/share/uefi-firmware/BHYVE_UEFI"
+
+
+def own_firmware(machine: Machine) -> str:
+    """The host's firmware, if it is asked for; the VM's own variables are made when missing.
+
+    Raises:
+        VmError: this host has none, or the variables cannot be written (69).
+    """
+    if machine.bootrom != "uefi":
+        return ""
+    code, template = find()
+    if machine.varfile and not os.path.exists(machine.varfile):
+        make_variables(template, machine.varfile)
+    return code
 
 
 def find() -> tuple[str, str]:

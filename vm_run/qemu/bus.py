@@ -1,4 +1,4 @@
-"""What QEMU's devices are plugged into: buses, addresses, and names that are told apart."""
+"""Where QEMU's devices are plugged in: buses, addresses, unique names; what a device is to QEMU."""
 
 from __future__ import annotations
 
@@ -12,20 +12,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from vm_run.argument import Argument
+    from vm_run.host.requirements import Requirement
     from vm_run.pci_slots import Placed
     from vm_run.wiring import Wiring
-    from vm_spec.devices import Properties
+    from vm_spec.devices import Device, Properties
     from vm_spec.machine import Machine
+    from vm_spec.types import PciSlot
 
-__all__ = ["BUSES", "Board", "board", "bridges", "family", "given", "in_json", "plug"]
+    Problem = tuple[str, str, str]  # key, what is wrong with it, the next step
 
 ROOTS = {"q35": "pcie.0", "pc": "pci.0", "microvm": ""}
 BUSES = 8  # as many as the bridges' slot has functions
 NODE_LENGTH = 31  # qemu(1), -blockdev node-name=
+NO_PROPERTIES: Mapping[str, object] = {}
 
 
-class Board(Value):
-    """A machine of QEMU, ready for its devices.
+class Row(Value):
+    """What one device of a description is to QEMU.
+
+    Attributes:
+        argv: options of qemu(1), each with its value.
+        needs: what the host must have for it.
+        problems: what of it QEMU cannot do.
+        owns_bus: whether it brings a bus of its own, named by its label.
+    """
+
+    argv: tuple[tuple[str, str], ...] = ()
+    needs: tuple[Requirement, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    owns_bus: bool = False
+
+
+class Bus(Value):
+    """The buses of a machine, ready for its devices.
 
     Attributes:
         placed: the machine and its slots.
@@ -50,7 +69,7 @@ class Board(Value):
 
     @property
     def folder(self) -> str:
-        """Where its sockets and logs are."""
+        """The state directory, of its sockets and logs."""
         return self.wiring.folder(self.machine.name)
 
     def virtio(self, name: str) -> str:
@@ -63,17 +82,23 @@ class Board(Value):
             return {"id": label}
         slot = self.placed.slots[label]
         bus = f"pci.{slot.bus}" if slot.bus else self.root
-        found: dict[str, object] = {
+        address: dict[str, object] = {
             "id": label, "bus": bus, "addr": f"{slot.slot:x}.{slot.function}"
         }  # fmt: skip
-        if slot.function == 0 and (slot.bus, slot.slot) in self._shared:
-            found["multifunction"] = True
-        return found
+        if slot.function == 0 and self.is_shared(slot):
+            address["multifunction"] = True
+        return address
 
-    @property
-    def _shared(self) -> set[tuple[int, int]]:
-        """The slots of which more than function 0 is used."""
-        return {(slot.bus, slot.slot) for slot in self.placed.slots.values() if slot.function}
+    def device(
+        self, device: Device, driver: str, properties: Mapping[str, object] = NO_PROPERTIES
+    ) -> tuple[str, str]:
+        """The -device of a driver in a device's slot; the device's own `qemu` table wins."""
+        return plug({"driver": driver} | self.at(device.label) | dict(properties), device.qemu)
+
+    def is_shared(self, place: PciSlot) -> bool:
+        """Whether another function than 0 of a slot is used."""
+        slots = self.placed.slots.values()
+        return any((s.bus, s.slot) == (place.bus, place.slot) and s.function for s in slots)
 
 
 def family(machine: Machine) -> str:
@@ -84,10 +109,10 @@ def family(machine: Machine) -> str:
     return "microvm" if kind.startswith("microvm") else "pc"
 
 
-def board(placed: Placed, wiring: Wiring) -> Board:
-    """The board that a machine asks for."""
+def plan(placed: Placed, wiring: Wiring) -> Bus:
+    """The buses that a machine has."""
     kind = family(placed.machine)
-    return Board(
+    return Bus(
         placed=placed,
         wiring=wiring,
         family=kind,
@@ -124,29 +149,30 @@ def _boot(placed: Placed) -> dict[str, int]:
     return dict(zip(placed.boot, numbers, strict=False))
 
 
-def in_json(properties: Mapping[str, object]) -> str:
-    """An object as -device, -object and -blockdev take it: no text in it can become an option."""
+def to_json(properties: Mapping[str, object]) -> str:
+    """An object as -device, -object and -blockdev take it: no string in it becomes an option."""
     return json.dumps(properties, ensure_ascii=False)
 
 
-def given(properties: Mapping[str, object]) -> dict[str, object]:
-    """Those properties that have a value: neither None nor an empty text."""
+def filled(**properties: object) -> dict[str, object]:
+    """The properties that have a value, neither None nor empty."""
     return {name: value for name, value in properties.items() if value not in (None, "")}
 
 
-def plug(properties: Mapping[str, object], further: Properties = (), *, key: str) -> Argument:
-    """A -device of these properties; the further ones, the user's own, win."""
-    return argument("-device", in_json({**properties, **dict(further)}), key=key)
+def plug(properties: Mapping[str, object], own: Properties = ()) -> tuple[str, str]:
+    """A -device of these properties; the user's own win."""
+    return "-device", to_json({**properties, **dict(own)})
 
 
-def bridges(board: Board) -> Iterator[Argument]:
+def bridges(bus: Bus) -> Iterator[Argument]:
     """The bridges to the buses that are used; the first one always, or no other would be found."""
-    used = board.placed.buses if board.root else []
-    for bus in sorted({1, *used}) if used else []:
-        yield plug(
+    used = bus.placed.buses if bus.root else []
+    for number in sorted({1, *used}) if used else []:
+        bridge = plug(
             {
-                "driver": "pci-bridge", "id": f"pci.{bus}", "chassis_nr": bus, "bus": board.root,
-                "addr": f"{BRIDGE_SLOT:x}.{bus - 1}", "shpc": False, "multifunction": True,
-            },
-            key="emulations",
+                "driver": "pci-bridge", "id": f"pci.{number}", "chassis_nr": number,
+                "bus": bus.root, "addr": f"{BRIDGE_SLOT:x}.{number - 1}", "shpc": False,
+                "multifunction": True,
+            }
         )  # fmt: skip
+        yield argument(*bridge, key="emulations")
