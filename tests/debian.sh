@@ -86,7 +86,7 @@ inside() { # COMMAND...: as who it is for, with that one's home and no more than
     if [ "$who" = root ]; then home=/root name=root; else home=/home/newcomer name=newcomer; fi
     # shellcheck disable=SC2046  # one word for each variable
     chroot "$chroot" setpriv --reuid="$name" --regid="$name" --init-groups \
-        env -i HOME="$home" USER="$name" LOGNAME="$name" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+        env --default-signal -i HOME="$home" USER="$name" LOGNAME="$name" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
         PATH=/usr/local/bin:/usr/bin:/bin \
         $(env | grep '^PIP_[A-Z_]*=[^ ]*$') ${certificates:+"PIP_CERT=$certificates"} "$@"
 }
