@@ -50,7 +50,7 @@ def _run_as_told(argv: list[str]) -> int:
     if call.screenshot is not None:
         return _screenshot(call.name, call.screenshot)
     if cli.is_of_host(call):
-        return _doctor()
+        return _check_host()
     shown = _shown(call)
     if shown is not None:
         print(shown)
@@ -82,13 +82,19 @@ def _screenshot(name: str, file: str) -> int:
     return 0
 
 
-def _doctor() -> int:
+def _check_host() -> int:
     """Shows what this host has and lacks."""
-    from vm_run.host import probe, report
+    from vm_run.host.report import LINUX, report
+    from vm_state import platform
 
-    findings = report.judge(probe.look())
-    print(*report.report(findings), sep="\n")
-    return report.status(findings)
+    checks = LINUX
+    if platform.is_bsd():
+        from vm_run.host import freebsd_report
+
+        checks = freebsd_report.checks()
+    lines, status = report(checks)
+    print(*lines, sep="\n")
+    return status
 
 
 def _run_called(call: Call, on_event: OnEvent) -> int:

@@ -8,24 +8,12 @@ from __future__ import annotations
 import os
 import stat
 
-from vm_run.host import linux
-from vm_run.host.requirements import (
-    Directory,
-    File,
-    Interface,
-    Memory,
-    Node,
-    OfFreeBsd,
-    Pci,
-    Port,
-    Socket,
-    Tool,
-    fault,
-)
+from vm_run.host import linux, requirements
+from vm_run.host.requirements import Directory, File, Port, Socket, Tool, fault
 from vm_run.program import hypervisor
 from vm_spec.devices import Passthru
 from vm_spec.fault import Fault, VmError
-from vm_spec.frozen import TYPE_CHECKING, assert_never
+from vm_spec.frozen import TYPE_CHECKING
 from vm_state import pci, platform
 from vm_state.platform import which
 from vm_state.statedir import longest_socket
@@ -71,17 +59,11 @@ def _needs(placed: Placed, detached: bool) -> list[Requirement]:
         from vm_run import qemu
 
         return qemu.needs(placed)
+    if not platform.is_bsd():  # elsewhere a bhyve can only be a stand-in
+        return []
     from vm_run.host.bhyve_requirements import needs_of
 
-    needs = needs_of(placed.machine, detached)
-    return needs if platform.is_bsd() else [need for need in needs if _is_anywhere(need)]
-
-
-def _is_anywhere(need: Requirement) -> bool:
-    """Whether it is the same for a stand-in of bhyve that runs on another system."""
-    if isinstance(need, File):
-        return not need.path.startswith(("/dev/", "/usr/local/"))
-    return isinstance(need, Directory | Socket | Port)
+    return needs_of(placed.machine, detached)
 
 
 def check(need: Requirement, vm: str) -> Fault | None:
@@ -97,20 +79,17 @@ def check(need: Requirement, vm: str) -> Fault | None:
             found = _port(need)
         case Socket():
             found = _socket(need, vm)
-        case Interface() | Pci() | Memory() | Node() | OfFreeBsd():
-            found = _of_system(need, vm)
+        case requirements.OfFreeBsd():
+            found = _freebsd(need, vm)
         case _:
-            assert_never(need)
+            found = _freebsd(need, vm) if platform.is_bsd() else linux.check(need, vm)
     return found
 
 
-def _of_system(need: Interface | Pci | Memory | Node | OfFreeBsd, vm: str) -> Fault | None:
-    """What Linux and FreeBSD have each in its own way."""
-    if platform.is_bsd() or isinstance(need, OfFreeBsd):
-        from vm_run.host import freebsd
+def _freebsd(need: linux.OwnKind | requirements.OfFreeBsd, vm: str) -> Fault | None:
+    from vm_run.host import freebsd
 
-        return freebsd.lack(need, vm)
-    return linux.check(need, vm)
+    return freebsd.lack(need, vm)
 
 
 def _file(need: File) -> Fault | None:
@@ -216,17 +195,12 @@ def _repair(missing: Iterable[Requirement], vm: str, note: Callable[[str], None]
 
 def _is_vm_inits(need: Requirement) -> bool:
     """Whether vm-init makes what is missing."""
-    match need:
-        case Interface() | Pci():
-            return True
-        case File():
-            return need.granted and linux.is_node(need.path)
-        case OfFreeBsd():
-            from vm_run.host import freebsd
+    if isinstance(need, requirements.OfFreeBsd):
+        from vm_run.host import freebsd
 
-            return freebsd.by_vm_init(need)
-        case _:
-            return False
+        return freebsd.by_vm_init(need)
+    node = isinstance(need, File) and need.granted and linux.is_node(need.path)
+    return node or isinstance(need, requirements.Interface | requirements.Pci)
 
 
 def find_pci(lookup: tuple[str, str]) -> str:
@@ -254,10 +228,10 @@ def look_up(placed: Placed) -> dict[str, str]:
     found: dict[str, str] = {}
     for device in placed.machine.emulations:
         if isinstance(device, Passthru) and device.lookup:
-            lookup = (device.lookup.vendor, device.lookup.device)
-            found[device.label] = find_pci(lookup)
+            ids = device.lookup.vendor, device.lookup.device
+            found[device.label] = find_pci(ids)
             if not found[device.label]:
-                problem = f"there is no PCI device {lookup[0]} {lookup[1]}"
-                name = f"{device.kind} {device.label}"
-                raise VmError(Fault(problem=problem, device=name), status=os.EX_UNAVAILABLE)
+                problem, name = f"there is no PCI device {ids[0]} {ids[1]}", device.label
+                fault = Fault(problem=problem, device=f"{device.kind} {name}")
+                raise VmError(fault, status=os.EX_UNAVAILABLE)
     return found

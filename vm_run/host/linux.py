@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from vm_run.host.requirements import File
     from vm_spec.fault import Fault
 
+    OwnKind = Interface | Pci | Memory | Node  # of requirement
+
 _SYS, _KVM, _CPUINFO = "/sys", "/dev/kvm", "/proc/cpuinfo"
 _INTERRUPTS = "/proc/interrupts"
+IOMMU_OFF = "switch the IOMMU on: in the firmware, and with intel_iommu=on for Intel"
+NO_REMAPPING = "the IOMMU does not remap interrupts, so VFIO hands over no device"
 UNSAFE = (
     "switch interrupt remapping on in the firmware; or an admin puts 'options vfio_iommu_type1 "
     "allow_unsafe_interrupts=1' into /etc/modprobe.d/vmman.conf, which lets a guest that has a "
@@ -50,11 +54,11 @@ def opens(path: str) -> bool:
 
 def virtualizes() -> bool:
     """Whether the processor has what KVM takes."""
-    flags = _read(_CPUINFO).partition("\nflags")[2].partition("\n")[0].split()
+    flags = read(_CPUINFO).partition("\nflags")[2].partition("\n")[0].split()
     return "vmx" in flags or "svm" in flags
 
 
-def check(need: Interface | Pci | Memory | Node, vm: str) -> Fault | None:
+def check(need: OwnKind, vm: str) -> Fault | None:
     """What is missing for a requirement, with the next command to type; None when it is met."""
     match need:
         case Interface():
@@ -108,15 +112,34 @@ def _kernels_node(need: Node) -> Fault | None:
         os.close(os.open(need.path, os.O_RDWR | os.O_CLOEXEC))
     except PermissionError as error:
         allowed = f"start this container with --device {need.path}"
-        hint = allowed if error.errno == errno.EPERM else need.hint
+        hint = allowed if error.errno == errno.EPERM else need.hint or _by_group(need.path)
         return fault(need, f"{need.path} is not yours to open", hint)
-    except FileNotFoundError:
-        return fault(need, f"{need.path} is missing", f"sudo modprobe {need.module}")
     except OSError as error:
-        return fault(need, f"{need.path}: {error.strerror}", f"sudo modprobe {need.module}")
+        why = " is missing" if error.errno == errno.ENOENT else f": {error.strerror}"
+        return fault(need, f"{need.path}{why}", f"sudo modprobe {need.module}")
     if need.path == _KVM and not virtualizes():
-        return fault(need, "the processor has neither vmx nor svm, which KVM takes", need.hint)
+        hint = "switch virtualization on in the firmware, or for a guest: in its host"
+        return fault(need, "the processor has neither vmx nor svm, which KVM needs", hint)
     return None
+
+
+def _by_group(path: str) -> str:
+    """How this user comes to open a node that is a group's."""
+    import grp
+
+    from vm_spec import library
+
+    gid, user = os.stat(path).st_gid, library.context("").user
+    if gid == 0:
+        opened = f"sudo chgrp kvm {path} && sudo chmod 660 {path}, as udev does"
+        return f"{opened}; sudo usermod -aG kvm {user}; log in again"
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return f"ask the admin: its group is {gid}"
+    if user in group.gr_mem and gid not in os.getgroups():
+        return f"log in again: you are in the group {group.gr_name} by now"
+    return f"sudo usermod -aG {group.gr_name} {user}, then log in again"
 
 
 def _interface(need: Interface, vm: str) -> Fault | None:
@@ -134,15 +157,15 @@ def _interface(need: Interface, vm: str) -> Fault | None:
 
 def macvtap_node(name: str) -> str:
     """The device node of a macvtap: /dev/tap and the interface's index."""
-    return f"/dev/tap{_read(f'{_SYS}/class/net/{name}/ifindex')}"
+    return f"/dev/tap{read(f'{_SYS}/class/net/{name}/ifindex')}"
 
 
 def _tap(need: Interface, link: str, init: str) -> Fault | None:
-    if not _read(f"{link}/tun_flags"):
+    if not read(f"{link}/tun_flags"):
         return fault(need, f"{need.name} exists and is no tap", "give the NIC another name")
-    if _read(f"{link}/owner") not in (str(os.getuid()), "-1") and os.getuid() != 0:
+    if read(f"{link}/owner") not in (str(os.getuid()), "-1") and os.getuid() != 0:
         return fault(need, f"tap {need.name} belongs to another user", init)
-    if _read(f"{link}/carrier") == "1":
+    if read(f"{link}/carrier") == "1":
         return fault(need, f"tap {need.name} is in use", f"vm-list shows by whom; or {init}")
     return None
 
@@ -177,14 +200,12 @@ def _vfio(need: Pci, address: str, init: str) -> Fault | None:
     if os.path.basename(os.path.realpath(f"{device}/driver")) != "vfio-pci":
         return fault(need, f"PCI device {address} is not bound to vfio-pci", init)
     if not os.path.exists(f"{device}/iommu_group"):
-        hint = "switch the IOMMU on: in the firmware, and with intel_iommu=on for Intel"
-        return fault(need, f"PCI device {address} is in no IOMMU group", hint)
+        return fault(need, f"PCI device {address} is in no IOMMU group", IOMMU_OFF)
     group = os.path.basename(os.path.realpath(f"{device}/iommu_group"))
     if not os.access(f"/dev/vfio/{group}", os.R_OK | os.W_OK):
         return fault(need, f"/dev/vfio/{group} is not yours", init)
     if not remaps_interrupts():
-        problem = "the IOMMU does not remap interrupts, so VFIO refuses every device"
-        return fault(need, problem, UNSAFE)
+        return fault(need, NO_REMAPPING, UNSAFE)
     return None
 
 
@@ -194,14 +215,22 @@ def remaps_interrupts() -> bool:
     x86's interrupt controllers have names that begin with IR- where the IOMMU remaps.
     """
     allowed = f"{_SYS}/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
-    interrupts = _read(_INTERRUPTS, 1 << 18)
-    return "IO-APIC" not in interrupts or " IR-" in interrupts or _read(allowed) == "Y"
+    interrupts = read(_INTERRUPTS, 1 << 18)
+    return "IO-APIC" not in interrupts or " IR-" in interrupts or read(allowed) == "Y"
 
 
-def _read(path: str, most: int = 8192) -> str:
+def read(path: str, most: int = 8192) -> str:
     """The first bytes of a file of sysfs or proc; empty when it is not there or empty."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read(most).strip()
     except OSError:
         return ""
+
+
+def entries(path: str) -> list[str]:
+    """The names in a directory of sysfs, in order; none when it is not there."""
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []

@@ -1,254 +1,291 @@
-"""What the facts of a host mean for virtual machines: `vm-run --check` without a name."""
+"""What this host has for virtual machines, and lacks: `vm-run --check` without a name.
+
+It changes nothing. Each check is a function of a table, `LINUX` here and `FREEBSD` in
+`freebsd_report`.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
+import stat
 
-from vm_run.host.finding import MISSING, NOTE, OK, Finding
-from vm_spec.fault import printable
+from vm_run import command, firmware
+from vm_run.host import linux, requirements
+from vm_run.host.check import check
+from vm_run.program import program
+from vm_spec import library
+from vm_spec.fault import VmError, printable
 from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.machine import Machine
+from vm_spec.types import VmName
+from vm_state import platform, statedir
+from vm_state.platform import which
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from vm_run.host.facts import Facts, Folder, Program
+    from vm_run.host.requirements import Requirement
 
-__all__ = ["judge", "report", "status"]
+    Result = tuple[str, str, str]  # verdict, what is so, the next step
+    Checks = Mapping[str, Callable[[], Iterable[Result]]]  # by what they are about
 
-_LONGEST_NAME = 64  # of a VM, vm.toml(5)
-_GIB, _MIB = 1 << 30, 1 << 20
-_LOW, _LOW_TMP = _GIB, 64 * _MIB  # a pulled box; logs and sockets
-_REMOTE = ("nfs", "nfs4")
-
-
-def judge(facts: Facts) -> list[Finding]:
-    """What a host's facts mean, in the order in which a machine needs them."""
-    if facts.bsd:
-        from vm_run.host import freebsd_report as doctor_bsd
-
-        return [
-            _hypervisor(facts),
-            *doctor_bsd.to_run(facts),
-            *_common(facts),
-            *doctor_bsd.to_have(facts),
-        ]
-    return [
-        _hypervisor(facts),
-        _processor(facts),
-        *_common(facts),
-        _taps(facts),
-        _iommu(facts),
-        _memlock(facts.memlock),
-        _hugepages(facts.hugepages),
-    ]
+OK, NOTE, MISSING = "ok", "note", "missing"
+LONGEST_NAME = 64  # of a VM, vm.toml(5)
+GIB, MIB = 1 << 30, 1 << 20
+KVM_CREATE_VM = 0xAE01  # linux/kvm.h
+_TMP = "/tmp"  # noqa: S108  only looked at
+_MOUNTS, _SYS = "/proc/self/mountinfo", "/sys/kernel"
+_POLICY = "/etc/vmman/policy.toml"
 
 
-def _common(facts: Facts) -> Iterator[Finding]:
-    """What any host has."""
-    yield _firmware(facts)
-    yield _runtime(facts)
-    yield from _confdir(facts)
-    yield _qemu_img(facts)
-    if not facts.bsd:  # bwrap is made of Linux's namespaces
-        yield _bwrap(facts.bwrap)
-    yield _tmp(facts.tmp)
-    yield _vm_init(facts)
+def report(checks: Checks) -> tuple[list[str], int]:
+    """The lines that a person reads, the last one the next step; and the exit status.
+
+    The status is 0 when a plain guest can run, else 69.
+    """
+    width = max(map(len, checks))
+    lines: list[str] = []
+    status, last = os.EX_OK, "a guest can run here; next: vm-pull USER/BOX, or vm-list for your VMs"
+    for about, look in checks.items():
+        for verdict, what, hint in look():
+            lines.append(f"{verdict:<7}  {about:<{width}}  {printable(what)}")
+            if hint:
+                lines.append(f"{'':<{width + 9}}  hint: {printable(hint)}")
+            if verdict == MISSING:
+                status, last = os.EX_UNAVAILABLE, "no guest can run here yet: get what is missing"
+    return [*lines, last], status
 
 
-def status(findings: list[Finding]) -> int:
-    """The exit status: 0 when a plain guest can run, else 69."""
-    return os.EX_UNAVAILABLE if any(each.verdict == MISSING for each in findings) else 0
-
-
-def report(findings: list[Finding]) -> Iterator[str]:
-    """The lines that a person reads; the last one says what comes next."""
-    width = max(len(each.about) for each in findings)
-    for each in findings:
-        yield f"{each.verdict:<7}  {each.about:<{width}}  {printable(each.said)}"
-        if each.hint:
-            yield f"{'':<{width + 9}}  hint: {printable(each.hint)}"
-    if status(findings):
-        yield "no guest can run here yet: what is missing comes first"
+def hypervisor() -> Iterator[Result]:
+    """The one that runs a plain description."""
+    try:
+        path = program(Machine(name=VmName("plain")))
+        # bhyve has no option that shows its version, which is the system's
+        version = os.uname().release if platform.is_bsd() else _version(path)
+    except VmError as error:
+        yield MISSING, error.faults[0].problem, error.faults[0].hint
     else:
-        yield "a guest can run here; next: vm-pull USER/BOX, or vm-list for those that are there"
+        yield OK, f"{version} {path}".strip(), ""
 
 
-def _hypervisor(facts: Facts) -> Finding:
-    about, found = "bhyve" if facts.bsd else "QEMU", facts.hypervisor
-    if found.problem:
-        return Finding(verdict=MISSING, about=about, said=found.problem, hint=found.hint)
-    return Finding(verdict=OK, about=about, said=f"{found.version} {found.path}".strip())
+def _version(path: str) -> str:
+    found = re.search(r"version (\d[\w.]*)", command.run([path, "--version"]))
+    return found[1] if found else ""
 
 
-def _processor(facts: Facts) -> Finding:
+def _kvm() -> Iterator[Result]:
     """Whether guests run on the processor itself."""
-    slower = "so guests are emulated, which is slower"
-    match facts.kvm.problem:
-        case "":
-            return Finding(verdict=OK, about="KVM", said="works")
-        case "missing":
-            said = f"there is no /dev/kvm, {slower}"
-            hint = "sudo modprobe kvm_intel (AMD: kvm_amd); or switch it on in the firmware"
-        case "denied":
-            said = f"/dev/kvm is the group {facts.kvm.group}'s and not yours, {slower}"
-            hint = _how_to_join(facts)
-        case "processor":
-            said = f"the processor has neither vmx nor svm, {slower}"
-            hint = "switch virtualization on in the firmware, or for a guest: in its host"
-        case why:  # QEMU would be told to use it, and fail
-            hint = "end the other hypervisor on this host; or in a description: [qemu] accel = tcg"
-            return Finding(verdict=MISSING, about="KVM", said=f"/dev/kvm: {why}", hint=hint)
-    return Finding(verdict=NOTE, about="KVM", said=said, hint=hint)
-
-
-def _how_to_join(facts: Facts) -> str:
-    if facts.kvm.joined:
-        return f"log in again: you have been put into the group {facts.kvm.group}"
-    if facts.kvm.group in ("root", "0"):
-        opened = "sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm, as udev does"
-        return f"{opened}; sudo usermod -aG kvm {facts.user}; log in again"
-    return f"sudo usermod -aG {facts.kvm.group} {facts.user}, then log in again"
-
-
-def _firmware(facts: Facts) -> Finding:
-    if facts.firmware:
-        return Finding(verdict=OK, about="UEFI", said=facts.firmware)
-    if facts.bsd:
-        hint = "sudo pkg install edk2-bhyve"
-        return Finding(verdict=MISSING, about="UEFI", said="no firmware", hint=hint)
-    hint = "Debian: sudo apt install ovmf"
-    return Finding(
-        verdict=NOTE, about="UEFI", said="no firmware; guests with a BIOS run", hint=hint
-    )
-
-
-def _runtime(facts: Facts) -> Finding:
-    """Where sockets and logs are while a guest runs."""
-    about, path = "state", facts.runtime.path
-    if facts.runtime.problem:
-        hint = "set XDG_RUNTIME_DIR to a folder of your own, or unset it"
-        said = f"{path} {facts.runtime.problem}"
-        return Finding(verdict=MISSING, about=about, said=said, hint=hint)
-    if facts.longest_name < _LONGEST_NAME:
-        hint = "set XDG_RUNTIME_DIR to a shorter path"
-        room = f"names of up to {facts.longest_name} letters" if facts.longest_name > 0 else "none"
-        said = f"{path} is a long path for sockets: room for {room}"
-        verdict = NOTE if facts.longest_name > 0 else MISSING
-        return Finding(verdict=verdict, about=about, said=said, hint=hint)
-    said = path if facts.runtime_given else f"{path}, since XDG_RUNTIME_DIR is not set"
-    return Finding(verdict=OK, about=about, said=said)
-
-
-def _confdir(facts: Facts) -> Iterator[Finding]:
-    """Where descriptions and their disks are."""
-    about, folder = "folder", facts.confdir
-    if folder.problem:
-        hint = f"chmod go-w {folder.path}, or set VMCONF_DIR to a folder of your own"
-        said = f"{folder.path}: {folder.problem}; no description in it is believed"
-        yield Finding(verdict=MISSING, about=about, said=said, hint=hint)
+    if fault := check(requirements.KVM, ""):
+        yield NOTE, f"{fault.problem}, so guests are emulated, which is slower", fault.hint
         return
-    if not folder.exists:
-        made = "vm-pull and new.sh make it" if folder.writable else "and cannot be made by you"
-        yield Finding(verdict=NOTE, about=about, said=f"{folder.path} is not there; {made}")
-    elif not folder.writable:
-        said = f"{folder.path} is not yours to write to: there is no lock that other hosts see"
-        yield Finding(verdict=NOTE, about=about, said=said)
+    try:
+        node = os.open(requirements.KVM.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.close(fcntl.ioctl(node, KVM_CREATE_VM, 0))
+        finally:
+            os.close(node)
+        yield OK, "works", ""
+    except OSError as error:  # QEMU would use it, and fail
+        hint = "end the other hypervisor on this host; or in a description: [qemu] accel = tcg"
+        yield MISSING, f"{requirements.KVM.path}: {error.strerror}", hint
+
+
+def uefi() -> Iterator[Result]:
+    """The host's UEFI firmware, which bhyve always needs."""
+    try:
+        yield OK, firmware.find()[0], ""
+    except VmError as error:
+        fault, bsd = error.faults[0], platform.is_bsd()
+        rest = "" if bsd else "; guests with a BIOS run"
+        yield MISSING if bsd else NOTE, f"{fault.problem}{rest}", fault.hint
+
+
+def state() -> Iterator[Result]:
+    """The place of state directories: sockets and logs of running VMs."""
+    place = os.path.dirname(statedir.folder("-"))
+    path, hint = os.path.dirname(place), "set XDG_RUNTIME_DIR to a directory of your own"
+    longest = statedir.longest_socket() - len(os.fsencode(f"{place}//supervisor.sock"))
+    if not _is_own(path):
+        yield MISSING, f"{path} is not a directory that only you can write to", hint
+    elif longest <= 0:
+        yield MISSING, f"{path} is too long a path for sockets", hint
+    elif longest < LONGEST_NAME:
+        yield NOTE, f"{path} is a long path: VM names have at most {longest} letters", hint
+    elif os.environ.get("XDG_RUNTIME_DIR", "").startswith("/"):
+        yield OK, path, ""
     else:
-        yield Finding(verdict=OK, about=about, said=f"{folder.path}, {_size(folder.free)} free")
-    if folder.kind in _REMOTE:
-        said = f"{folder.path} is on NFS: its locks hold across hosts; vm-list shows who has what"
-        yield Finding(verdict=NOTE, about=about, said=said)
-    if folder.writable and folder.free < _LOW:
-        said = f"{folder.path}: only {_size(folder.free)} free, and a pulled box takes a GiB or two"
-        yield Finding(verdict=NOTE, about=about, said=said)
+        yield OK, f"{path}, since XDG_RUNTIME_DIR is not set", ""
 
 
-def _qemu_img(facts: Facts) -> Finding:
-    found = facts.qemu_img
-    if found.path and not found.problem:
-        return Finding(verdict=OK, about="qemu-img", said=f"{found.version} {found.path}".strip())
-    said = f"{found.problem or 'not there'}; vm-pull then takes no box that has to be converted"
-    hint = "sudo pkg install qemu-tools" if facts.bsd else "Debian: sudo apt install qemu-utils"
-    return Finding(verdict=NOTE, about="qemu-img", said=said, hint=hint)
+def _is_own(path: str) -> bool:
+    """Whether only this user can write to a directory, or could make it."""
+    if os.path.lexists(path):
+        about = os.lstat(path)
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
+            return False
+    return _is_writable(path)
 
 
-def _bwrap(found: Program) -> Finding:
-    about = "bwrap"
-    if found.path and not found.problem:
-        return Finding(verdict=OK, about=about, said=f"{found.path}, works")
+def directory() -> Iterator[Result]:
+    """The directory of descriptions and their disks, as each description in it is judged."""
+    path = library.confdir()
+    if not os.path.exists(path):
+        yield NOTE, f"{path} does not exist; vm-pull and new.sh make it", ""
+        return
+    if problem := _untrusted(path):
+        hint = f"chmod go-w {path}, or set VMCONF_DIR to a directory of your own"
+        yield MISSING, f"{path}: {problem}; descriptions in it are ignored", hint
+        return
+    yield _space(path, GIB, "a pulled box takes a GiB or two")
+    if not _is_writable(path):
+        yield NOTE, f"{path} is not yours to write to: other hosts see no lock", ""
+    if _file_system(path).startswith("nfs"):
+        yield NOTE, f"{path} is on NFS: its locks hold across hosts; vm-list shows their owners", ""
+
+
+def _untrusted(path: str) -> str:
+    about = os.stat(path)
+    if not stat.S_ISDIR(about.st_mode):
+        return "it is no directory"
+    return "" if about.st_mode & stat.S_ISVTX else library.stranger(about, "it")
+
+
+def _is_writable(path: str) -> bool:
+    """Whether a path, or the nearest directory above it that exists, can be written to."""
+    while not os.path.exists(path):
+        path = os.path.dirname(os.path.abspath(path))
+    return os.access(path, os.W_OK | os.X_OK)
+
+
+def _space(path: str, least: int, use: str) -> Result:
+    """Whether a file system has this many bytes free."""
+    volume = os.statvfs(path)
+    free = volume.f_bavail * volume.f_frsize
+    if free < least:
+        return NOTE, f"{path}, only {_size(free)} free; {use}", ""
+    return OK, f"{path}, {_size(free)} free", ""
+
+
+def _file_system(path: str) -> str:
+    """The type of a file system. Source: proc(5), /proc/PID/mountinfo."""
+    device = os.stat(path).st_dev
+    number = f" {os.major(device)}:{os.minor(device)} "
+    for line in linux.read(_MOUNTS, MIB).splitlines():
+        if number in line.partition(" / ")[0] + " ":
+            return line.partition(" - ")[2].partition(" ")[0]
+    return ""
+
+
+def tmp() -> Iterator[Result]:
+    """Space for temporary files."""
+    yield _space(_TMP, 64 * MIB, "logs and sockets are there")
+
+
+def qemu_img() -> Iterator[Result]:
+    """What vm-pull converts images with."""
+    bsd, debian = "sudo pkg install qemu-tools", "Debian: sudo apt install qemu-utils"
+    without = "vm-pull takes no box that has to be converted"
+    return _tool(["qemu-img", "--version"], without, bsd if platform.is_bsd() else debian)
+
+
+def _bwrap() -> Iterator[Result]:
+    """What vm-pull confines qemu-img with."""
+    hint = "Debian: sudo apt install bubblewrap; sudo sysctl kernel.unprivileged_userns_clone=1"
     without = "vm-pull's qemu-img has limits and no sandbox"
-    if found.path:
-        said = f"{found.path} does not work here; {without}"
-        hint = "sudo sysctl kernel.unprivileged_userns_clone=1, where that exists"
-        return Finding(verdict=NOTE, about=about, said=said, hint=hint)
-    hint = "Debian: sudo apt install bubblewrap"
-    return Finding(verdict=NOTE, about=about, said=f"not there; {without}", hint=hint)
+    return _tool(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], without, hint)
 
 
-def _tmp(folder: Folder) -> Finding:
-    said = f"{folder.path}, {_size(folder.free)} free"
-    verdict = NOTE if folder.free < _LOW_TMP or not folder.writable else OK
-    return Finding(verdict=verdict, about="room", said=said)
+def _tool(argv: list[str], without: str, hint: str) -> Iterator[Result]:
+    """A program that does without complaint what it is called for."""
+    path = which(argv[0])
+    try:
+        if path:
+            command.run([path, *argv[1:]])
+            yield OK, path, ""
+        else:
+            yield NOTE, f"missing; {without}", hint
+    except VmError as error:
+        yield NOTE, f"{error.faults[0].problem}; {without}", hint
 
 
-def _vm_init(facts: Facts) -> Finding:
-    """Root's part, which a machine with user networking does without."""
-    about = "vm-init"
-    if not facts.vm_init:
-        said = "not there: cards in user mode only, no taps and no PCI devices"
-        hint = "an admin: sudo make install"
-        return Finding(verdict=NOTE, about=about, said=said, hint=hint)
-    if facts.policy_problem:
-        said = (
-            f"{facts.vm_init}; {facts.policy}: {facts.policy_problem}, so nobody is given anything"
-        )
-        hint = "man vm-policy.toml"
-        return Finding(verdict=NOTE, about=about, said=said, hint=hint)
-    said = f"{facts.vm_init}; vm-init NAME --dry-run shows what {facts.policy} gives you"
-    return Finding(verdict=OK, about=about, said=said)
+def vm_init() -> Iterator[Result]:
+    """Root's part, which a VM with user networking does not need."""
+    path = which("vm-init") or which("/usr/local/bin/vm-init")
+    policy = "/usr/local" * platform.is_bsd() + _POLICY
+    if path is None:
+        what = "missing; user networking only, no taps and no PCI devices"
+        yield NOTE, what, "an admin: sudo make install"
+        return
+    try:
+        os.close(os.open(policy, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        yield OK, f"{path}; vm-init NAME --dry-run shows what {policy} grants you", ""
+    except OSError as error:
+        what = f"{path}; {policy}: {error.strerror}, so vm-init grants nothing"
+        yield NOTE, what, "man vm-policy.toml"
+    try:
+        command.run([path, "--self-check"])
+    except VmError as error:
+        yield NOTE, error.faults[0].problem, "an admin: vm-init --self-check shows everything"
 
 
-def _taps(facts: Facts) -> Finding:
-    problem, hint = facts.tun
-    if not problem:
-        return Finding(verdict=OK, about="taps", said="/dev/net/tun opens")
-    said = f"{problem}: cards in user mode and macvtaps only, no taps"
-    return Finding(verdict=NOTE, about="taps", said=said, hint=hint)
+def _met(need: Requirement, met: str, without: str) -> Iterator[Result]:
+    """Whether the host has what some descriptions need."""
+    fault = check(need, "")
+    if fault:
+        yield NOTE, f"{fault.problem}; {without}", fault.hint
+    else:
+        yield OK, met, ""
 
 
-def _iommu(facts: Facts) -> Finding:
-    about = "IOMMU"
-    if not facts.iommu_groups:
-        said = "off: no PCI device can be given to a guest"
-        hint = "switch it on in the firmware, and with intel_iommu=on for Intel"
-        return Finding(verdict=NOTE, about=about, said=said, hint=hint)
-    if facts.vfio:
-        return Finding(verdict=OK, about=about, said=f"{facts.iommu_groups} groups, and VFIO")
-    said = f"{facts.iommu_groups} groups; VFIO is not loaded"
-    return Finding(verdict=NOTE, about=about, said=said, hint="sudo modprobe vfio-pci")
+def _taps() -> Iterator[Result]:
+    return _met(requirements.TUN, "/dev/net/tun opens", "user networking and macvtaps only")
 
 
-def _memlock(limit: int) -> Finding:
-    about = "memlock"
-    if limit < 0:
-        return Finding(verdict=OK, about=about, said="no limit")
-    said = f"{_size(limit)}; a guest with a PCI device locks its memory and a GiB more"
-    rule = "@vmusers - memlock unlimited"
-    hint = f"an admin puts '{rule}' into /etc/security/limits.d/vmman.conf; then log in again"
-    return Finding(verdict=NOTE, about=about, said=said, hint=hint)
+def _iommu() -> Iterator[Result]:
+    groups, without = len(linux.entries(f"{_SYS}/iommu_groups")), "no PCI device for a guest"
+    if not groups:
+        yield NOTE, f"off; {without}", linux.IOMMU_OFF
+    elif linux.remaps_interrupts():
+        yield from _met(requirements.VFIO, f"{groups} groups, and VFIO", without)
+    else:
+        yield NOTE, linux.NO_REMAPPING, linux.UNSAFE
 
 
-def _hugepages(sizes: tuple[tuple[int, int, int], ...]) -> Finding:
-    reserved = [each for each in sizes if each[1]]
+def _memlock() -> Iterator[Result]:
+    smallest = requirements.Memory(bytes=requirements.OF_DEVICES + 256 * MIB)
+    return _met(smallest, "enough for PCI devices", "no PCI device for a guest of 256 MiB")
+
+
+def _hugepages() -> Iterator[Result]:
+    pools, reserved = f"{_SYS}/mm/hugepages", False
+    for name in linux.entries(pools):
+        total, free = (linux.read(f"{pools}/{name}/{each}_hugepages") for each in ("nr", "free"))
+        if total not in ("", "0"):
+            reserved = True
+            yield OK, f"{free} of {total} free, of {name.removeprefix('hugepages-')}", ""
     if not reserved:
-        said = "none reserved; only hugepages of [qemu] wants them"
-        return Finding(verdict=NOTE, about="hugepages", said=said)
-    said = ", ".join(f"{free} of {all_} free, {size} KiB each" for size, all_, free in reserved)
-    return Finding(verdict=OK, about="hugepages", said=said)
+        yield NOTE, "none reserved; only hugepages of [qemu] needs them", ""
 
 
 def _size(size: int) -> str:
-    """A size as a person says it: 3.4 GiB, 512 MiB, 8 MiB."""
-    if size >= _GIB:
-        return f"{size / _GIB:.1f} GiB"
-    return f"{size // _MIB} MiB"
+    """A size as a person writes it: 3.4 GiB, 512 MiB, 8 MiB."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size // MIB} MiB"
+
+
+LINUX: Checks = {
+    "QEMU": hypervisor,
+    "KVM": _kvm,
+    "UEFI": uefi,
+    "state": state,
+    "directory": directory,
+    "qemu-img": qemu_img,
+    "bwrap": _bwrap,
+    "tmp": tmp,
+    "vm-init": vm_init,
+    "taps": _taps,
+    "IOMMU": _iommu,
+    "memlock": _memlock,
+    "hugepages": _hugepages,
+}

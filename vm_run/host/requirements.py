@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vm_spec.devices import Emulation, Nic, Passthru
     from vm_spec.machine import CloudInit, Machine, Tpm
 
+OF_DEVICES = 1 << 30  # bytes reckoned for the devices' own memory, as libvirt does
 MOST_SEED = 1 << 20  # bytes of a file for cloud-init, whose clouds take 16 to 64 KiB
 
 
@@ -138,12 +139,12 @@ class Node(Needed):
     Attributes:
         path: where it is.
         module: of the kernel, that makes it.
-        hint: how it is opened to this user.
+        hint: how it is opened to this user; by its group when left out.
     """
 
     path: str
     module: str
-    hint: str
+    hint: str = ""
 
 
 class OfFreeBsd(Needed):
@@ -164,12 +165,7 @@ VFIO = Node(
     hint="sudo chmod 666 /dev/vfio/vfio, as the kernel does; it gives nothing away: each device "
     "is behind its group's node",
 )
-KVM = Node(
-    path="/dev/kvm",
-    module="kvm_intel (AMD: kvm_amd)",
-    hint="vm-run --check has the next step; or take kvm and the cpu host out of [qemu]: then the "
-    "guest is emulated",
-)
+KVM = Node(path="/dev/kvm", module="kvm_intel (AMD: kvm_amd)")
 
 
 def fault(need: Needed, problem: str, hint: str = "") -> Fault:

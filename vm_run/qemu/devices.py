@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 PASSWORD_FD = 9  # of the VNC password
 FIRST_PORT = 5900  # of VNC displays (RFC 6143, 8.1.2)
-OF_DEVICES = 1 << 30  # bytes reckoned for the devices' own memory, as libvirt does
 
 
 def row(device: Emulation, bus: Bus) -> Row:  # noqa: C901, PLR0912, PLR0915  one table: a case is a row
@@ -163,7 +162,7 @@ def _passthru(device: Passthru, bus: Bus) -> Row:
         nominal = f"lookup:{device.lookup.vendor}:{device.lookup.device}"
         address = bus.wiring.pci.get(device.label, nominal)
     shown = {"host": address} | filled(romfile=device.rom)
-    pinned = Memory(bytes=bus.machine.mem.bytes + OF_DEVICES)
+    pinned = Memory(bytes=bus.machine.mem.bytes + requirements.OF_DEVICES)
     return Row(
         argv=(bus.device(device, "vfio-pci", shown),),
         needs=(pinned, requirements.VFIO, *requirements.passthru(device)),

@@ -1,0 +1,361 @@
+"""`vm-run --check` without a name: what this host has and lacks, on a host of files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import resource
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
+
+import pytest
+
+from tests.run.home import Home
+from vm_init import policy
+from vm_run import firmware
+from vm_run.host import linux, report, requirements
+from vm_run.room import Room
+from vm_spec.fault import Fault, VmError
+from vm_spec.frozen import replace
+from vm_state import platform
+
+GIB = 1 << 30
+Result = tuple[str, str, str]
+
+
+def results(about: str) -> list[Result]:
+    """What the report has of one thing."""
+    return list(report.LINUX[about]())
+
+
+def result(about: str) -> Result:
+    (found,) = results(about)
+    return found
+
+
+def broken(message: str) -> str:
+    return f"#!/bin/sh\necho '{message}' >&2\nexit 1\n"
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    volume = SimpleNamespace(f_bavail=size, f_frsize=1)
+
+    def statvfs(path: str) -> SimpleNamespace:
+        assert path
+        return volume
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+
+
+def hosts_files(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """A host with KVM, VFIO, an IOMMU that remaps interrupts, and huge pages."""
+    for folder in ("kernel/iommu_groups/0", "kernel/iommu_groups/1"):
+        (place / folder).mkdir(parents=True)
+    pool = place / "kernel/mm/hugepages/hugepages-2048kB"
+    pool.mkdir(parents=True)
+    (pool / "nr_hugepages").write_text("512\n")
+    (pool / "free_hugepages").write_text("500\n")
+    (place / "interrupts").write_text(" 1:  0  IR-IO-APIC  1-edge  i8042\n")
+    (place / "cpuinfo").write_text("processor : 0\nflags : fpu svm\n")
+    (place / "kvm").touch()
+    monkeypatch.setattr(report, "_SYS", str(place / "kernel"))
+    monkeypatch.setattr(linux, "_SYS", str(place))
+    monkeypatch.setattr(linux, "_INTERRUPTS", str(place / "interrupts"))
+    monkeypatch.setattr(linux, "_CPUINFO", str(place / "cpuinfo"))
+    kvm = replace(requirements.KVM, path=str(place / "kvm"))
+    monkeypatch.setattr(requirements, "KVM", kvm)
+    monkeypatch.setattr(linux, "_KVM", kvm.path)
+    monkeypatch.setattr(fcntl, "ioctl", lambda *_: os.open(os.devnull, os.O_RDONLY))
+    monkeypatch.setattr(report, "_POLICY", os.devnull)
+    monkeypatch.setattr(report, "LONGEST_NAME", 8)  # a test's place has a long path
+    monkeypatch.setattr(firmware, "find", lambda: ("/usr/share/OVMF/CODE.fd", ""))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (-1, -1))
+
+
+@pytest.fixture
+def host(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the files of a host lie that has everything."""
+    place = tmp_path / "host"
+    hosts_files(monkeypatch, place)
+    free(monkeypatch, 3 * GIB + GIB // 2)
+    home.folder.mkdir(exist_ok=True)
+    home.program("fake-qemu", "#!/bin/sh\necho 'QEMU emulator version 9.9.9 (of files)'\n")
+    for name in ("qemu-img", "bwrap", "vm-init"):
+        home.program(name)
+    return place
+
+
+def test_a_host_that_has_everything_says_so_line_by_line(home: Home, host: Path) -> None:
+    before = sorted(home.vm.folder.rglob("*"))
+    said = home.says("--check")
+    assert said.out.splitlines() == [
+        f"ok       QEMU       9.9.9 {home.bin}/fake-qemu",
+        "ok       KVM        works",
+        "ok       UEFI       /usr/share/OVMF/CODE.fd",
+        f"ok       state      {home.vm.runtime}",
+        f"ok       directory  {home.folder}, 3.5 GiB free",
+        f"ok       qemu-img   {home.bin}/qemu-img",
+        f"ok       bwrap      {home.bin}/bwrap",
+        "ok       tmp        /tmp, 3.5 GiB free",
+        f"ok       vm-init    {home.bin}/vm-init; vm-init NAME --dry-run shows what /dev/null "
+        "grants you",
+        "ok       taps       /dev/net/tun opens",
+        "ok       IOMMU      2 groups, and VFIO",
+        "ok       memlock    enough for PCI devices",
+        "ok       hugepages  500 of 512 free, of 2048kB",
+        "a guest can run here; next: vm-pull USER/BOX, or vm-list for your VMs",
+    ]
+    assert (said.status, said.err) == (0, "")
+    assert sorted(home.vm.folder.rglob("*")) == before
+    assert host.exists()
+
+
+def test_without_a_hypervisor_no_guest_can_run(home: Home, host: Path) -> None:
+    for text, what in (
+        (None, f"{home.bin}/fake-qemu is not there"),
+        (broken("no such library"), "--version: exit status 1: no such library"),
+    ):
+        (home.bin / "fake-qemu").unlink()
+        if text:
+            home.program("fake-qemu", text)
+        said = home.says("--check")
+        assert said.status == 69
+        assert said.out.startswith("missing  QEMU ")
+        assert what in said.out.splitlines()[0]
+        assert said.out.endswith("no guest can run here yet: get what is missing\n")
+        home.program("fake-qemu")
+    assert host.exists()
+
+
+def refuse_to_open(monkeypatch: pytest.MonkeyPatch, refused: str, number: int) -> None:
+    real = os.open
+
+    def opened(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == refused:
+            raise OSError(number, os.strerror(number), path)
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", opened)
+
+
+GROUPS = {0: "root", 70: "kvm"}
+
+
+@pytest.mark.parametrize(
+    ("number", "group", "member", "what", "hint"),
+    [
+        (errno.ENOENT, 0, False, "kvm is missing, so guests are emulated", "sudo modprobe kvm_int"),
+        (errno.EPERM, 0, False, "is not yours to open", "start this container with --device"),
+        (errno.EACCES, 70, False, "is not yours", "sudo usermod -aG kvm {user}, then log in again"),
+        (errno.EACCES, 70, True, "is not yours", "log in again: you are in the group kvm by now"),
+        (errno.EACCES, 0, False, "is not yours", "sudo chgrp kvm {kvm} && sudo chmod 660 {kvm}"),
+        (errno.EACCES, 71, False, "is not yours", "ask the admin: its group is 71"),
+    ],
+)
+def test_a_kvm_that_does_not_open_is_noted_with_the_next_step(
+    host: Path, monkeypatch: pytest.MonkeyPatch, number: int, group: int, member: bool,
+    what: str, hint: str,
+) -> None:  # fmt: skip
+    import grp
+
+    from vm_spec import library
+
+    kvm, user = str(host / "kvm"), library.context("").user
+    known = {gid: SimpleNamespace(gr_name=name, gr_mem=[user] * member)
+             for gid, name in GROUPS.items()}  # fmt: skip
+    monkeypatch.setattr(grp, "getgrgid", known.__getitem__)
+    stat = os.stat
+
+    def of_group(path: str, **keys: bool) -> object:
+        return SimpleNamespace(st_gid=group) if path == kvm else stat(path, **keys)
+
+    monkeypatch.setattr(os, "stat", of_group)
+    refuse_to_open(monkeypatch, kvm, number)
+    verdict, said, step = result("KVM")
+    assert (verdict, what in said) == ("note", True)
+    assert step.startswith(hint.format(user=user, kvm=kvm))
+
+
+def test_a_processor_without_kvm_is_noted_and_a_kvm_that_makes_no_vm_is_in_the_way(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> NoReturn:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(fcntl, "ioctl", busy)
+    verdict, what, hint = result("KVM")
+    assert (verdict, what) == ("missing", f"{host}/kvm: Device or resource busy")
+    assert hint.startswith("end the other hypervisor on this host")
+    (host / "cpuinfo").write_text("processor : 0\nflags : fpu\nvmx flags : vnmi\n")
+    verdict, what, _ = result("KVM")
+    assert (verdict, what[:32]) == ("note", "the processor has neither vmx no")
+
+
+@pytest.mark.parametrize("bsd", [False, True])
+def test_a_guest_with_a_bios_needs_no_firmware(monkeypatch: pytest.MonkeyPatch, bsd: bool) -> None:
+    def none() -> NoReturn:
+        raise VmError(Fault(problem="no firmware", hint="install it"), status=69)
+
+    monkeypatch.setattr(platform, "is_bsd", lambda: bsd)
+    monkeypatch.setattr(firmware, "find", none)
+    expected = (
+        ("missing", "no firmware") if bsd else ("note", "no firmware; guests with a BIOS run")
+    )
+    assert result("UEFI") == (*expected, "install it")
+
+
+def test_a_place_of_state_that_others_can_write_to_is_none(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.vm.runtime.chmod(0o770)
+    assert result("state")[0] == "missing"
+    assert "is not a directory that only you can write to" in result("state")[1]
+    monkeypatch.setattr(report, "LONGEST_NAME", 8)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home.vm.folder / "gone"))
+    assert result("state") == ("ok", f"{home.vm.folder}/gone", "")
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(path) and mode == os.F_OK)
+    assert result("state")[0] == "missing"
+
+
+def test_the_longest_name_that_is_noted_is_the_longest_that_a_vm_can_have(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = home.vm.runtime / ("x" * max(1, 55 - len(str(home.vm.runtime))))
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    verdict, what, _ = result("state")
+    found = re.search(r"VM names have at most (\d+) letters", what)
+    assert verdict == "note"
+    assert found
+    longest = int(found[1])
+    Room("x" * longest, "")
+    with pytest.raises(VmError, match="too long a path for sockets"):
+        Room("x" * (longest + 1), "")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / ("y" * 60)))
+    assert result("state")[0] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("mode", "problem"),
+    [(0o700, ""), (0o755, ""), (0o702, "everybody"), (0o1777, "")],
+)
+def test_a_directory_of_descriptions_is_judged_as_each_of_them_will_be(
+    home: Home, mode: int, problem: str
+) -> None:
+    home.vm.describe("")
+    home.folder.chmod(mode)
+    verdict, what, _ = results("directory")[0]
+    assert (verdict == "missing", problem in what) == (bool(problem), True)
+    assert bool(problem) == (home.says("vm", "-d").status == 77)
+
+
+def test_a_directory_of_descriptions_can_be_missing_full_foreign_or_remote(
+    home: Home, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (host / "plain").touch()
+    monkeypatch.setenv("VMCONF_DIR", str(host / "plain"))
+    assert result("directory")[:2] == (
+        "missing", f"{host}/plain: it is no directory; descriptions in it are ignored"
+    )  # fmt: skip
+    monkeypatch.setenv("VMCONF_DIR", str(host / "x/y"))
+    assert result("directory") == (
+        "note", f"{host}/x/y does not exist; vm-pull and new.sh make it", ""
+    )  # fmt: skip
+    monkeypatch.setenv("VMCONF_DIR", str(home.folder))
+    device = os.stat(home.folder).st_dev
+    (host / "mounts").write_text(
+        "22 1 0:999 / /proc rw - proc proc rw\nodd\n"
+        f"31 1 {os.major(device)}:{os.minor(device)} / /home rw shared:1 - nfs4 server:/ rw\n"
+    )
+    monkeypatch.setattr(report, "_MOUNTS", str(host / "mounts"))
+    free(monkeypatch, 100 << 20)
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(path) and mode == os.F_OK)
+    assert [what.replace(str(home.folder), "DIR") for _, what, _ in results("directory")] == [
+        "DIR, only 100 MiB free; a pulled box takes a GiB or two",
+        "DIR is not yours to write to: other hosts see no lock",
+        "DIR is on NFS: its locks hold across hosts; vm-list shows their owners",
+    ]
+    assert {verdict for verdict, *_ in results("directory")} == {"note"}
+
+
+@pytest.mark.parametrize(
+    ("about", "without", "install"),
+    [
+        ("qemu-img", "vm-pull takes no box that has to be converted", "apt install qemu-utils"),
+        ("bwrap", "vm-pull's qemu-img has limits and no sandbox", "apt install bubblewrap"),
+    ],
+)
+def test_a_tool_of_vm_pull_that_is_missing_or_broken_is_noted(
+    home: Home, monkeypatch: pytest.MonkeyPatch, about: str, without: str, install: str
+) -> None:
+    home.program(about, broken("no namespaces"))
+    verdict, what, hint = result(about)
+    assert (verdict, install in hint) == ("note", True)
+    assert what.endswith(f"exit status 1: no namespaces; {without}")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert result(about)[:2] == ("note", f"missing; {without}")
+
+
+def test_of_vm_init_its_place_its_policy_and_its_installation_are_looked_at(
+    home: Home, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = home.program("vm-init", '#!/bin/sh\necho "$@" >&2; exit 78\n')
+    found, unsafe = results("vm-init")
+    assert found[0] == "ok"
+    assert unsafe == (
+        "note", f"{program} --self-check: exit status 78: --self-check",
+        "an admin: vm-init --self-check shows everything",
+    )  # fmt: skip
+    home.program("vm-init")
+    monkeypatch.setattr(report, "_POLICY", str(host / "policy"))
+    assert result("vm-init")[:2] == (
+        "note", f"{program}; {host}/policy: No such file or directory, so vm-init grants nothing"
+    )  # fmt: skip
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert result("vm-init")[1].startswith("missing; user networking only")
+
+
+def test_the_policy_that_is_looked_for_is_the_one_of_vm_init() -> None:
+    assert policy.FILE == report._POLICY
+
+
+def test_what_taps_and_pci_devices_need_is_noted_where_it_lacks(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, about in (("TUN", "taps"), ("VFIO", "IOMMU")):
+        node = replace(getattr(requirements, name), path="/dev/no")
+        monkeypatch.setattr(requirements, name, node)
+        verdict, what, hint = result(about)
+        assert (verdict, hint) == ("note", f"sudo modprobe {node.module}")
+        assert what.startswith("/dev/no is missing; ")
+    (host / "interrupts").write_text(" 1:  0  IO-APIC  1-edge  i8042\n")
+    verdict, what, hint = result("IOMMU")
+    assert (verdict, what) == ("note", linux.NO_REMAPPING)
+    assert "vfio_iommu_type1 allow_unsafe_interrupts=1" in hint
+    assert "which lets a guest that has a device send the host any interrupt" in hint
+    monkeypatch.setattr(report, "_SYS", "/nowhere")
+    assert result("IOMMU") == ("note", "off; no PCI device for a guest", linux.IOMMU_OFF)
+    assert result("hugepages")[:2] == ("note", "none reserved; only hugepages of [qemu] needs them")
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 20, 8 << 20))
+    verdict, what, hint = result("memlock")
+    assert (verdict, "you may lock 8192 KiB" in what) == ("note", True)
+    assert "/etc/security/limits.d/vmman.conf" in hint
+
+
+def test_no_word_of_the_host_can_move_a_terminal() -> None:
+    lines, _ = report.report({"a": lambda: [("ok", "/home/\x1b[2J/vm", "\x1b")]})
+    assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("-t", "install"), ("-o", "mem=1G"), ("-d",), ("--explain",), ("--debug",), ("--targets",)],
+)
+def test_what_is_of_one_machine_still_needs_its_name(home: Home, words: tuple[str, ...]) -> None:
+    said = home.says("--check", *words)
+    assert said.status == 64
+    assert "the name of a VM is missing" in said.err
