@@ -1,7 +1,7 @@
 """The host's own UEFI firmware, found through its descriptors, and each VM's variables.
 
-Source: docs/interop/firmware.json of QEMU: descriptors in these folders, a file in an earlier
-folder masks one of the same name in a later one, and they are tried in order of file name.
+Source: docs/interop/firmware.json of QEMU: descriptors in these directories, a file in an earlier
+directory masks one of the same name in a later one, and they are tried in order of file name.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
     from vm_spec.machine import Machine
 
-__all__ = ["find", "make_variables", "own_firmware"]
-
-_FOLDERS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware", "/usr/local/share/qemu/firmware")
+_DIRECTORIES = ("/etc/qemu/firmware", "/usr/share/qemu/firmware", "/usr/local/share/qemu/firmware")
 _UNWANTED = {"secure-boot", "enrolled-keys", "requires-smm"}
 _BSD = "/usr/local/share/uefi-firmware/BHYVE_UEFI"
 
@@ -46,37 +44,30 @@ def find() -> tuple[str, str]:
     Raises:
         VmError: this host has none (69).
     """
-    if platform.is_bsd():
-        return _of_bhyve()
-    for descriptor in _descriptors():
-        found = _usable(descriptor)
-        if found:
-            return found
-    hint = "install it (Debian: sudo apt install ovmf), or name a file: bootrom = PATH"
-    raise VmError(Fault(problem="this host has no UEFI firmware", hint=hint), status=69)
-
-
-def _of_bhyve() -> tuple[str, str]:
-    """FreeBSD has one firmware, and no descriptors."""
-    files = f"{_BSD}_CODE.fd", f"{_BSD}_VARS.fd"
-    lacking = next((path for path in files if not os.path.exists(path)), "")
-    if lacking:
-        problem = f"this host has no UEFI firmware: {lacking} is missing"
-        raise VmError(Fault(problem=problem, hint="sudo pkg install edk2-bhyve"), status=69)
-    return files
+    problem = "this host has no UEFI firmware"
+    if platform.is_bsd():  # one firmware, and no descriptors
+        files = f"{_BSD}_CODE.fd", f"{_BSD}_VARS.fd"
+        missing = [path for path in files if not os.path.exists(path)]
+        if not missing:
+            return files
+        problem, hint = f"{problem}: {missing[0]} is missing", "sudo pkg install edk2-bhyve"
+    else:
+        for descriptor in _descriptors():
+            if found := _usable(descriptor):
+                return found
+        hint = "install it (Debian: sudo apt install ovmf), or name a file: bootrom = PATH"
+    raise VmError(Fault(problem=problem, hint=hint), status=os.EX_UNAVAILABLE)
 
 
 def _descriptors() -> Iterator[dict[str, Any]]:
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     files: dict[str, str] = {}
-    for folder in (f"{config}/qemu/firmware", *_FOLDERS):
+    for directory in (f"{config}/qemu/firmware", *_DIRECTORIES):
         try:
-            names = os.listdir(folder)
+            names = [name for name in os.listdir(directory) if name.endswith(".json")]
         except OSError:
             continue
-        for name in names:
-            if name.endswith(".json"):
-                files.setdefault(name, f"{folder}/{name}")
+        files = {name: f"{directory}/{name}" for name in names} | files
     for name in sorted(files):
         try:
             with open(files[name], "rb") as file:
@@ -97,11 +88,9 @@ def _usable(descriptor: dict[str, Any]) -> tuple[str, str] | None:
         files = (str(parts[0]["filename"]), str(parts[1]["filename"]))
         raw = all(part.get("format", "raw") == "raw" for part in parts)
         wanted = fits and raw and not _UNWANTED & set(descriptor["features"])
-        if wanted and all(map(os.path.exists, files)):
-            return files
     except (AttributeError, KeyError, TypeError):
-        pass
-    return None
+        return None
+    return files if wanted and all(map(os.path.exists, files)) else None
 
 
 def make_variables(template: str, path: str) -> None:
@@ -117,22 +106,18 @@ def make_variables(template: str, path: str) -> None:
             made.flush()
             os.fsync(made.fileno())
         _publish(temporary, path)
-    except FileExistsError:
-        pass
     except OSError as error:
         problem = f"{path}: the firmware's variables cannot be made: {error.strerror}"
-        raise VmError(Fault(problem=problem), status=69) from None
+        raise VmError(Fault(problem=problem), status=os.EX_UNAVAILABLE) from None
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
 
 
 def _publish(temporary: str, path: str) -> None:
-    """Gives a whole file its name, and never takes that from another."""
+    """Gives a whole file its name; what has that name already stays."""
     try:
         os.link(temporary, path)
-    except FileExistsError:
-        raise
     except OSError:  # a file system without hard links, such as vfat
         if not os.path.lexists(path):
             os.rename(temporary, path)

@@ -56,7 +56,7 @@ class Folders:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     made = Folders(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(firmware, "_FOLDERS", tuple(map(str, made.all[1:])))
+    monkeypatch.setattr(firmware, "_DIRECTORIES", tuple(map(str, made.all[1:])))
     return made
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 ROOTS = {"q35": "pcie.0", "pc": "pci.0", "microvm": ""}
 BUSES = 8  # as many as the bridges' slot has functions
 NODE_LENGTH = 31  # qemu(1), -blockdev node-name=
-NO_PROPERTIES: Mapping[str, object] = {}
 
 
 class Row(Value):
@@ -89,11 +88,9 @@ class Bus(Value):
             address["multifunction"] = True
         return address
 
-    def device(
-        self, device: Device, driver: str, properties: Mapping[str, object] = NO_PROPERTIES
-    ) -> tuple[str, str]:
+    def device(self, device: Device, driver: str, **properties: object) -> tuple[str, str]:
         """The -device of a driver in a device's slot; the device's own `qemu` table wins."""
-        return plug({"driver": driver} | self.at(device.label) | dict(properties), device.qemu)
+        return plug({"driver": driver} | self.at(device.label) | properties, device.qemu)
 
     def is_shared(self, place: PciSlot) -> bool:
         """Whether another function than 0 of a slot is used."""
@@ -162,6 +159,15 @@ def filled(**properties: object) -> dict[str, object]:
 def plug(properties: Mapping[str, object], own: Properties = ()) -> tuple[str, str]:
     """A -device of these properties; the user's own win."""
     return "-device", to_json({**properties, **dict(own)})
+
+
+def refuse(*rules: tuple[object, str, str, str]) -> tuple[Problem, ...]:
+    """The problems whose condition holds.
+
+    Args:
+        rules: (condition, key, what is wrong with it, the next step).
+    """
+    return tuple(rule[1:] for rule in rules if rule[0])
 
 
 def bridges(bus: Bus) -> Iterator[Argument]:

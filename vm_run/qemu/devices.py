@@ -9,28 +9,8 @@ from vm_run.argument import argument, options
 from vm_run.host import requirements
 from vm_run.host.requirements import Directory, File, Memory, Socket
 from vm_run.qemu import net, storage
-from vm_run.qemu.bus import Row, filled, plug, to_json
-from vm_spec.devices import (
-    E1000,
-    AhciCd,
-    AhciHd,
-    AppleSmc,
-    Drive,
-    Graphic,
-    Hda,
-    Nvme,
-    OtherNic,
-    Passthru,
-    Raw,
-    Virtio9p,
-    VirtioBlk,
-    VirtioConsole,
-    VirtioInput,
-    VirtioNet,
-    VirtioRnd,
-    VirtioScsi,
-    Xhci,
-)
+from vm_run.qemu.bus import Row, filled, plug, refuse, to_json
+from vm_spec import devices as spec
 from vm_spec.frozen import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
@@ -38,60 +18,59 @@ if TYPE_CHECKING:
 
     from vm_run.argument import Argument
     from vm_run.qemu.bus import Bus
-    from vm_spec.devices import Emulation
 
 PASSWORD_FD = 9  # of the VNC password
 FIRST_PORT = 5900  # of VNC displays (RFC 6143, 8.1.2)
 
 
-def row(device: Emulation, bus: Bus) -> Row:  # noqa: C901, PLR0912, PLR0915  one table: a case is a row
+def row(device: spec.Emulation, bus: Bus) -> Row:  # noqa: C901, PLR0912, PLR0915  one table: a case is a row
     """What a device is to QEMU."""
     match device:
-        case VirtioBlk():
+        case spec.VirtioBlk():
             row = storage.virtio_blk(device, bus)
-        case AhciHd():
+        case spec.AhciHd():
             row = storage.ahci_hd(device, bus)
-        case AhciCd():
+        case spec.AhciCd():
             row = storage.ahci_cd(device, bus)
-        case Nvme():
+        case spec.Nvme():
             row = storage.nvme(device, bus)
-        case VirtioScsi():
+        case spec.VirtioScsi():
             row = storage.virtio_scsi(device, bus)
-        case Drive():
+        case spec.Drive():
             row = storage.drive(device, bus)
-        case VirtioNet():
+        case spec.VirtioNet():
             row = net.nic(device, bus, bus.virtio("net"), mtu=device.mtu)
-        case E1000():
+        case spec.E1000():
             row = net.nic(device, bus, "e1000")
-        case OtherNic():
+        case spec.OtherNic():
             row = net.nic(device, bus, device.model)
-        case VirtioConsole():
+        case spec.VirtioConsole():
             row = _virtio_console(device, bus)
-        case Virtio9p():
+        case spec.Virtio9p():
             row = _virtio_9p(device, bus)
-        case VirtioRnd():
+        case spec.VirtioRnd():
             row = _virtio_rnd(device, bus)
-        case VirtioInput():
+        case spec.VirtioInput():
             row = _virtio_input(device, bus)
-        case Xhci():
+        case spec.Xhci():
             row = _xhci(device, bus)
-        case Hda():
+        case spec.Hda():
             row = _hda(device, bus)
-        case Passthru():
+        case spec.Passthru():
             row = _passthru(device, bus)
-        case AppleSmc():
+        case spec.AppleSmc():
             smc = plug({"driver": "isa-applesmc", "id": device.label, "osk": device.osk})
             row = Row(argv=(smc,))
-        case Raw():
+        case spec.Raw():
             row = Row(problems=(("value", "is in bhyve's own words", "use [qemu] args"),))
-        case Graphic():  # the machine's own: `screen`
+        case spec.Graphic():  # the machine's own: `screen`
             row = Row()
         case _:
             assert_never(device)
     return row
 
 
-def _virtio_console(device: VirtioConsole, bus: Bus) -> Row:
+def _virtio_console(device: spec.VirtioConsole, bus: Bus) -> Row:
     argv = [bus.device(device, bus.virtio("serial"))]
     for number, port in enumerate(device.ports, 1):  # port 0 is a console's
         chardev = f"{device.label}.{number}"
@@ -108,42 +87,41 @@ def _virtio_console(device: VirtioConsole, bus: Bus) -> Row:
     return Row(argv=tuple(argv), needs=needs, owns_bus=True)
 
 
-def _virtio_9p(device: Virtio9p, bus: Bus) -> Row:
+def _virtio_9p(device: spec.Virtio9p, bus: Bus) -> Row:
     local = "local,security_model=mapped-xattr,multidevs=remap"
     shared = options(local, id=device.label, path=device.path, readonly=device.ro or None)
     ends = {"fsdev": device.label, "mount_tag": device.sharename}
     return Row(
-        argv=(("-fsdev", shared), bus.device(device, bus.virtio("9p"), ends)),
+        argv=(("-fsdev", shared), bus.device(device, bus.virtio("9p"), **ends)),
         needs=(Directory(path=device.path),),
     )
 
 
-def _virtio_rnd(device: VirtioRnd, bus: Bus) -> Row:
+def _virtio_rnd(device: spec.VirtioRnd, bus: Bus) -> Row:
     source = f"{device.label}.rng"
     return Row(
         argv=(
             ("-object", to_json({"qom-type": "rng-builtin", "id": source})),
-            bus.device(device, bus.virtio("rng"), {"rng": source}),
+            bus.device(device, bus.virtio("rng"), rng=source),
         )
     )
 
 
-def _virtio_input(device: VirtioInput, bus: Bus) -> Row:
+def _virtio_input(device: spec.VirtioInput, bus: Bus) -> Row:
     return Row(
-        argv=(bus.device(device, bus.virtio("input-host"), {"evdev": device.path}),),
+        argv=(bus.device(device, bus.virtio("input-host"), evdev=device.path),),
         needs=(File(path=device.path, write=True, granted=True),),
     )
 
 
-def _xhci(device: Xhci, bus: Bus) -> Row:
+def _xhci(device: spec.Xhci, bus: Bus) -> Row:
     tablet = plug({"driver": "usb-tablet", "bus": f"{device.label}.0"})
     argv = (bus.device(device, "qemu-xhci"), *([tablet] if device.tablet else []))
     return Row(argv=argv, owns_bus=True)
 
 
-def _hda(device: Hda, bus: Bus) -> Row:
-    problem = "a sound device by its path exists on bhyve only"
-    paths = {"play": device.play, "rec": device.rec}
+def _hda(device: spec.Hda, bus: Bus) -> Row:
+    problem, hint = "a sound device by its path exists on bhyve only", "take it away"
     codec = {"driver": "hda-duplex", "bus": f"{device.label}.0", "audiodev": device.label}
     return Row(
         argv=(
@@ -151,25 +129,24 @@ def _hda(device: Hda, bus: Bus) -> Row:
             bus.device(device, "ich9-intel-hda"),
             plug(codec),
         ),
-        problems=tuple((key, problem, "take it away") for key, path in paths.items() if path),
+        problems=refuse((device.play, "play", problem, hint), (device.rec, "rec", problem, hint)),
         owns_bus=True,
     )
 
 
-def _passthru(device: Passthru, bus: Bus) -> Row:
+def _passthru(device: spec.Passthru, bus: Bus) -> Row:
     address = str(device.src)
     if device.lookup:
         nominal = f"lookup:{device.lookup.vendor}:{device.lookup.device}"
         address = bus.wiring.pci.get(device.label, nominal)
-    shown = {"host": address} | filled(romfile=device.rom)
     pinned = Memory(bytes=bus.machine.mem.bytes + requirements.OF_DEVICES)
     return Row(
-        argv=(bus.device(device, "vfio-pci", shown),),
+        argv=(bus.device(device, "vfio-pci", **filled(host=address, romfile=device.rom)),),
         needs=(pinned, requirements.VFIO, *requirements.passthru(device)),
     )
 
 
-def screen(graphic: Graphic, bus: Bus) -> Iterator[Argument]:
+def screen(graphic: spec.Graphic, bus: Bus) -> Iterator[Argument]:
     """The machine's screen: a VGA, VNC, and a pointer that is where the viewer's is."""
     size = {"driver": "VGA"} | bus.at("graphic")
     size |= {"xres": graphic.width, "yres": graphic.height, "edid": True}

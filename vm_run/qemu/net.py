@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from vm_run.argument import options
 from vm_run.host import requirements
-from vm_run.qemu.bus import Row, filled
+from vm_run.qemu.bus import Row, filled, refuse
 from vm_spec.devices import Nic
 from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vm_run.qemu.bus import Bus, Problem
+    from vm_run.qemu.bus import Bus
     from vm_spec.machine import Machine
 
 FIRST_FD = 10  # of macvtaps
@@ -25,19 +25,20 @@ def nic(device: Nic, bus: Bus, driver: str, mtu: int | None = None) -> Row:
         driver: QEMU's name of the model.
         mtu: what the guest learns as the largest packet.
     """
-    # without an option ROM firmware starts 0.2 s sooner; UEFI boots from a network without one
-    rom = {"romfile": ""} if bus.root else {}
+    tap, user = device.backend == "tap", device.backend == "user"
+    no_rom = {"romfile": ""} if bus.root else {}  # firmware starts 0.2 s sooner; UEFI needs none
     ends = filled(host_mtu=mtu, netdev=device.label, mac=device.mac)
-    needs = requirements.nic(device)
-    if device.backend == "tap":
-        needs = (requirements.TUN, *needs)
+    only, no_user = f"{device.backend} exists on FreeBSD only", device.forward and not user
     return Row(
         argv=(
             ("-netdev", _netdev(device, bus, driver)),
-            bus.device(device, driver, rom | ends),
+            bus.device(device, driver, **no_rom, **ends),
         ),
-        needs=needs,
-        problems=tuple(_problems(device)),
+        needs=(*([requirements.TUN] if tap else []), *requirements.nic(device)),
+        problems=refuse(
+            (device.backend in FREEBSD_NETS, "type", only, "use tap, macvtap or user"),
+            (no_user, "forward", "is for user networking", 'set type = "user", or take it away'),
+        ),
     )
 
 
@@ -57,14 +58,3 @@ def _netdev(nic: Nic, bus: Bus, driver: str) -> str:
         return options("tap", id=nic.label, fd=bus.wiring.fds.get(nic.label, nominal), vhost=vhost)
     forwards = (f"{f.protocol}:{f.address}:{f.port}-:{f.guest_port}" for f in nic.forward)
     return options("user", id=nic.label) + "".join(f",hostfwd={each}" for each in forwards)
-
-
-def _problems(nic: Nic) -> list[Problem]:
-    problems: list[Problem] = []
-    if nic.backend in FREEBSD_NETS:
-        problem = f"{nic.backend} exists on FreeBSD only"
-        problems.append(("type", problem, "use tap, macvtap or user"))
-    if nic.forward and nic.backend != "user":
-        hint = 'set type = "user", or take it away'
-        problems.append(("forward", "is for user networking", hint))
-    return problems

@@ -7,7 +7,7 @@ into its raw disk still has a raw disk at its next start.
 from __future__ import annotations
 
 from vm_run.host import requirements
-from vm_run.qemu.bus import Row, filled, plug, to_json
+from vm_run.qemu.bus import Row, filled, plug, refuse, to_json
 from vm_spec.devices import Drive, VirtioBlk, format_of
 from vm_spec.frozen import TYPE_CHECKING, Value
 
@@ -76,12 +76,11 @@ def virtio_blk(device: VirtioBlk, bus: Bus) -> Row:
 
 def ahci_hd(device: AhciHd, bus: Bus) -> Row:
     """A SATA disk behind a controller of its own."""
-    problems: list[Problem] = []
-    if device.ro:
-        problems.append(("ro", "a SATA disk of QEMU is always writable", "use virtio-blk"))
-    if device.logical_sector_size not in (None, 512):
-        problem = "a SATA disk of QEMU has sectors of 512"
-        problems.append(("logical_sector_size", problem, "use virtio-blk"))
+    odd, hint = device.logical_sector_size not in (None, 512), "use virtio-blk"
+    problems = refuse(
+        (device.ro, "ro", "a SATA disk of QEMU is always writable", hint),
+        (odd, "logical_sector_size", "a SATA disk of QEMU has sectors of 512", hint),
+    )
     speed = filled(rotation_rate=device.nmrr)
     disk = _sata("ide-hd", device) | speed | _sectors(device)
     return _row(device, bus, _disk_image(device), _ahci(device, bus), disk, problems=problems)
@@ -89,9 +88,8 @@ def ahci_hd(device: AhciHd, bus: Bus) -> Row:
 
 def ahci_cd(device: AhciCd, bus: Bus) -> Row:
     """A SATA CD-ROM drive behind a controller of its own."""
-    problems: list[Problem] = []
-    if device.nmrr is not None:
-        problems.append(("nmrr", "a CD-ROM of QEMU has no rotation rate", "take it away"))
+    fast = device.nmrr is not None
+    problems = refuse((fast, "nmrr", "a CD-ROM of QEMU has no rotation rate", "take it away"))
     image = Image(path=device.path, readonly=True, cdrom=True)
     shown = _sata("ide-cd", device)
     return _row(device, bus, image, _ahci(device, bus), shown, problems=problems)
@@ -100,10 +98,8 @@ def ahci_cd(device: AhciCd, bus: Bus) -> Row:
 def nvme(device: Nvme, bus: Bus) -> Row:
     """An NVMe drive: the controller with its disk; two parts if the disk has its own identifier."""
     if device.path is None or device.ram:
-        return Row(
-            problems=(("ram", "a drive of memory exists on bhyve only", "give it a path"),),
-            owns_bus=True,
-        )
+        problem = "a drive of memory exists on bhyve only"
+        return Row(problems=(("ram", problem, "give it a path"),), owns_bus=True)
     layout = device.format or format_of(device.path)
     image = Image(path=device.path, layout=layout, trims=device.dsm != "disable")
     serial = device.ser or device.label[:SERIAL_LENGTH]
@@ -118,10 +114,8 @@ def nvme(device: Nvme, bus: Bus) -> Row:
 
 def virtio_scsi(device: VirtioScsi, bus: Bus) -> Row:
     """A virtio SCSI controller with one disk or CD-ROM."""
-    problems: list[Problem] = []
-    if device.path.startswith("/dev/cam/"):
-        problem = "is a CAM target layer device, which exists on FreeBSD only"
-        problems.append(("path", problem, "use an image"))
+    problem = "is a CAM target layer device, which exists on FreeBSD only"
+    problems = refuse((device.path.startswith("/dev/cam/"), "path", problem, "use an image"))
     cdrom = device.media == "cdrom"
     layout = device.format or format_of(device.path)
     image = Image(path=device.path, layout=layout, readonly=device.ro or cdrom, cdrom=cdrom)
@@ -176,7 +170,7 @@ def _floppy(device: Drive, bus: Bus, image: Image, number: int) -> Row:
 
 def _row(
     device: Storage, bus: Bus, image: Image, *parts: Mapping[str, object],
-    problems: list[Problem] | None = None,
+    problems: tuple[Problem, ...] = (),
 ) -> Row:  # fmt: skip
     """The row of an image and of what shows it: controllers, then what the guest sees."""
     node = bus.nodes[device.label]
@@ -187,7 +181,7 @@ def _row(
     return Row(
         argv=tuple(argv),
         needs=(_need(image),),
-        problems=tuple(problems or ()),
+        problems=problems,
         owns_bus=not isinstance(device, VirtioBlk | Drive),
     )
 

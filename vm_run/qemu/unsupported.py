@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm_run.qemu.bus import BUSES
+from vm_run.qemu.bus import BUSES, refuse
 from vm_run.qemu.storage import drives
 from vm_spec.devices import OtherNic
 from vm_spec.fault import Fault
@@ -27,8 +27,6 @@ def find(bus: Bus, rows: Iterable[tuple[Emulation, Row]]) -> list[Fault]:
     own = [*_machine(machine), *_drives(bus)]
     if bus.family == "microvm":
         own += _microvm(machine)
-    if machine.extra_options:
-        own.append(("extra_options", "holds arguments of bhyve", "use [qemu] args"))
     faults = [Fault(path=(key,), problem=problem, hint=hint) for key, problem, hint in own]
     if machine.graphic:
         faults += [
@@ -51,11 +49,14 @@ def _machine(machine: Machine) -> Iterator[Problem]:
             yield f"com{number}", "is a null modem, which exists on FreeBSD only", 'use "socket"'
         elif com == "stdio" and terminals > 1:
             yield f"com{number}", "is a second port on the one terminal", 'use "socket"'
-    for key, value in (("initrd", machine.initrd), ("cmdline", machine.cmdline)):
-        if value and not machine.kernel:
-            yield key, "needs a kernel to go with", "set kernel, or take it away"
-    if machine.varfile and not machine.bootrom:
-        yield "varfile", "needs a bootrom to go with", 'set bootrom = "uefi"'
+    no_kernel, hint = not machine.kernel, "set kernel, or take it away"
+    no_firmware, uefi = machine.varfile and not machine.bootrom, 'set bootrom = "uefi"'
+    yield from refuse(
+        (machine.initrd and no_kernel, "initrd", "needs a kernel to go with", hint),
+        (machine.cmdline and no_kernel, "cmdline", "needs a kernel to go with", hint),
+        (no_firmware, "varfile", "needs a bootrom to go with", uefi),
+        (machine.extra_options, "extra_options", "holds arguments of bhyve", "use [qemu] args"),
+    )
 
 
 def _drives(bus: Bus) -> Iterator[Problem]:
@@ -70,26 +71,25 @@ def _drives(bus: Bus) -> Iterator[Problem]:
             yield "emulations", problem, "use virtio-blk for the others"
 
 
-def _microvm(machine: Machine) -> Iterator[Problem]:
-    q35 = "use machine q35"
-    if not machine.kernel:
-        yield "qemu.machine", "microvm boots a kernel that is given, and none is", "set kernel"
-    if machine.bootrom:
-        yield "bootrom", "is not used by microvm, which boots a kernel directly", q35
-    if machine.graphic:
-        yield "graphic", "needs a PCI bus, and microvm has none", q35
-    if machine.tpm:
-        yield "tpm", "is not seen by a guest of microvm", q35
+def _microvm(machine: Machine) -> tuple[Problem, ...]:
+    q35, no_kernel = "use machine q35", "microvm boots a kernel that is given, and none is"
+    return refuse(
+        (not machine.kernel, "qemu.machine", no_kernel, "set kernel"),
+        (machine.bootrom, "bootrom", "is not used by microvm, which boots a kernel directly", q35),
+        (machine.graphic, "graphic", "needs a PCI bus, and microvm has none", q35),
+        (machine.tpm, "tpm", "is not seen by a guest of microvm", q35),
+    )
 
 
-def _screen(graphic: Graphic) -> Iterator[Problem]:
-    if not 5900 <= graphic.port <= 65535:
-        yield "port", "is outside VNC's 5900 to 65535", "leave it out for 5900"
-    if graphic.wait:
-        yield "wait", "waiting for a viewer exists on bhyve only", "take it away"
-    if not graphic.password and not _is_loopback(graphic.host):
-        problem = "lets anyone who reaches it use the guest, without a password"
-        yield "host", problem, 'set password, or host = "127.0.0.1"'
+def _screen(graphic: Graphic) -> tuple[Problem, ...]:
+    no_display = not 5900 <= graphic.port <= 65535
+    exposed = not graphic.password and not _is_loopback(graphic.host)
+    anyone = "lets anyone who reaches it use the guest, without a password"
+    return refuse(
+        (no_display, "port", "is outside VNC's 5900 to 65535", "leave it out for 5900"),
+        (graphic.wait, "wait", "waiting for a viewer exists on bhyve only", "take it away"),
+        (exposed, "host", anyone, 'set password, or host = "127.0.0.1"'),
+    )
 
 
 def _is_loopback(host: str) -> bool:
