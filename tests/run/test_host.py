@@ -110,6 +110,35 @@ def test_a_card_in_no_iommu_group_is_for_the_firmware(card: Path) -> None:
     assert fault.hint.startswith("switch the IOMMU on")
 
 
+RECORDED = " 1:    9    0  {}IO-APIC   1-edge    i8042\n 24:  0  0  DMAR-MSI   0-edge  dmar0\n"
+
+
+@pytest.mark.parametrize(
+    ("interrupts", "allowed", "hands_over"),
+    [
+        (RECORDED.format("IR-"), "N", True),  # an intel-iommu with intremap=on, and an amd-iommu
+        (RECORDED.format(""), "N", False),  # an intel-iommu with intremap=off
+        (RECORDED.format(""), "Y", True),
+        ("", "N", True),  # not readable, or of another architecture
+    ],
+)
+def test_vfio_hands_over_no_device_whose_interrupts_are_not_remapped(
+    card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    interrupts: str, allowed: str, hands_over: bool,
+) -> None:  # fmt: skip
+    (tmp_path / "interrupts").write_text(interrupts)
+    monkeypatch.setattr(linux, "_INTERRUPTS", str(tmp_path / "interrupts"))
+    parameters = tmp_path / "module/vfio_iommu_type1/parameters"
+    parameters.mkdir(parents=True)
+    (parameters / "allow_unsafe_interrupts").write_text(f"{allowed}\n")
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(path) and mode == 6)
+    fault = check.check(Pci(address=card.name), "web")
+    assert (fault is None) == hands_over
+    if fault:
+        assert fault.problem == linux.NO_REMAPPING
+        assert "vfio_iommu_type1 allow_unsafe_interrupts=1" in fault.hint
+
+
 def test_a_card_that_is_not_there_is_named(card: Path) -> None:
     assert lack(Pci(address="0000:02:00.0")).problem == "there is no PCI device 0000:02:00.0"
     problem = lack(Pci(lookup=("0x10de1043", "0x1b800000"))).problem

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.run.qemu_given import IMAGE, placed, said, values
+from tests.run.qemu_machines import IMAGE, placed, said, values
 from vm_run.qemu import argv
 from vm_run.wiring import Wiring
 from vm_spec.devices import Drive, DriveInterface

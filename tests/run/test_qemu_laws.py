@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.run.qemu_given import IMAGE, MICROVM, A, placed, said, values
+from tests.run.qemu_machines import IMAGE, MICROVM, A, placed, said, values
 from vm_run.qemu import arguments
 from vm_run.wiring import Wiring
 from vm_spec.devices import Graphic, PortName, Virtio9p, VirtioBlk, VirtioNet

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.run.qemu_given import IMAGE, MICROVM, A, refused
+from tests.run.qemu_machines import IMAGE, MICROVM, A, refused
 from vm_spec.devices import (
     AhciCd,
     AhciHd,

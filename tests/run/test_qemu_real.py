@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lacking import lacking
-from tests.run.qemu_given import A, placed
+from tests.run.qemu_machines import A, placed
 from vm_run.qemu import argv
 from vm_run.wiring import Wiring
 from vm_spec.devices import (
