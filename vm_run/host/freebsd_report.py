@@ -5,21 +5,19 @@ from __future__ import annotations
 from functools import partial
 
 from vm_run.host import freebsd_probe, report
-from vm_run.host.report import MIB, MISSING, NOTE, OK
+from vm_run.host.report import MIB, lacking
 from vm_spec import library
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.platform import which
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from vm_run.host.freebsd_probe import Bhyve
-    from vm_run.host.report import Checks, Result
+    from vm_run.host.report import Checks
 
 __all__ = ["checks"]
 
 _ALWAYS = 'at each start: {}_load="YES" in /boot/loader.conf'
-_WITHOUT = {  # what is missing while a module is not loaded
+_WITHOUT = {
     "nmdm": "no serial port for vm-console",
     "if_tuntap": "no taps",
     "if_bridge": "no bridges",
@@ -29,45 +27,49 @@ _WITHOUT = {  # what is missing while a module is not loaded
 def checks() -> Checks:
     """The checks of this host, in the order in which a machine needs them."""
     found = freebsd_probe.look()
+    taps, root = "a tap that bhyve opens for you stays down", "bhyve hands them over for root alone"
     return {
-        "bhyve": report.hypervisor,
-        "vmm": partial(_vmm, found),
-        "way": partial(_way, found),
-        "UEFI": report.uefi,
-        "state": report.state,
-        "directory": report.directory,
-        "qemu-img": report.qemu_img,
-        "tmp": report.tmp,
-        "vm-init": report.vm_init,
-        **{name: partial(_module, found, name) for name in _WITHOUT},
-        "taps": partial(_taps, found),
-        "ppt": partial(_passthru, found),
-        "wired": partial(_wired, found),
-        **{package: partial(_absent, package, use) for package, use in found.absent},
+        "bhyve": (report.hypervisor, ""),
+        "vmm": (partial(_module, found, "vmm", "sudo kldload vmm"), ""),
+        "way": (partial(_way, found), ""),
+        "UEFI": (report.uefi, ""),
+        "state": (report.state, ""),
+        "directory": (report.directory, ""),
+        "locks": (report.locks, "other hosts see no lock"),
+        "space": (report.space, "a pulled box takes a GiB or two"),
+        "tmp": (report.tmp, "logs and sockets may be there"),
+        "qemu-img": (report.qemu_img, "vm-pull takes no box that has to be converted"),
+        "vm-init": (report.vm_init, "no taps and no PCI devices"),
+        "policy": (report.policy, "vm-init grants nothing"),
+        "install": (report.self_check, "an admin sees why: vm-init --self-check"),
+        **{
+            name: (partial(_module, found, name, "vm-init loads it"), without)
+            for name, without in _WITHOUT.items()
+        },
+        "taps": (partial(_taps, found), taps),
+        "ppt": (partial(_passthru, found), root),
+        "wired": (partial(_wired, found), ""),
+        **{package: (partial(_absent, package), f"no {use}") for package, use in found.absent},
     }
 
 
-def _vmm(found: Bhyve) -> Iterator[Result]:
-    if "vmm" in found.modules:
-        yield OK, "loaded", ""
-    else:
-        yield MISSING, "is not loaded", f"sudo kldload vmm; {_ALWAYS.format('vmm')}"
+def _module(found: Bhyve, name: str, load: str) -> str:
+    if name in found.modules:
+        return "loaded"
+    raise lacking("is not loaded", f"{load}; {_ALWAYS.format(name)}")
 
 
-def _way(found: Bhyve) -> Iterator[Result]:
+def _way(found: Bhyve) -> str:
     """How this user's guests come into the kernel."""
     if found.root:
-        yield OK, "root makes each VM, and runs it", ""
-        return
+        return "root makes each VM, and runs it"
     if found.monitor and found.control == "mine":
-        yield OK, "bhyve -M makes each VM: /dev/vmmctl is yours to open", ""
-        return
+        return "bhyve -M makes each VM: /dev/vmmctl is yours to open"
     why, hint = _not_alone(found)
     if which("vm-init") or which("/usr/local/bin/vm-init"):
-        yield OK, f"vm-init makes each VM, and hands it over; {why}", hint
-    else:
-        what = f"{why}, and there is no vm-init to make a VM for you"
-        yield MISSING, what, hint or "an admin: make install"
+        return f"vm-init makes each VM, and hands it over; {why}"
+    what = f"{why}, and there is no vm-init to make a VM for you"
+    raise lacking(what, hint or "an admin: make install")
 
 
 def _not_alone(found: Bhyve) -> tuple[str, str]:
@@ -85,39 +87,31 @@ def _not_alone(found: Bhyve) -> tuple[str, str]:
     return f"/dev/vmmctl is the group {found.control}'s and not yours", hint
 
 
-def _module(found: Bhyve, name: str) -> Iterator[Result]:
-    if name in found.modules:
-        yield OK, "loaded", ""
-    else:
-        hint = f"vm-init loads it; {_ALWAYS.format(name)}"
-        yield NOTE, f"is not loaded: {_WITHOUT[name]}", hint
-
-
-def _taps(found: Bhyve) -> Iterator[Result]:
+def _taps(found: Bhyve) -> str:
     if found.up == 0 and not (found.root or found.monitor):
-        what = "net.link.tap.up_on_open is 0: a tap that bhyve opens for you stays down"
-        yield NOTE, what, "sudo sysctl net.link.tap.up_on_open=1; for good: /etc/sysctl.conf"
+        hint = "sudo sysctl net.link.tap.up_on_open=1; for good: /etc/sysctl.conf"
+        raise lacking("net.link.tap.up_on_open is 0", hint)
+    return ""
 
 
-def _passthru(found: Bhyve) -> Iterator[Result]:
+def _passthru(found: Bhyve) -> str:
     if found.ppt is None:
-        yield NOTE, "pciconf -l does not list devices", ""
-    elif not found.ppt:
-        hint = 'pptdevs="1/0/0" in /boot/loader.conf, or vm-init; only root can use it'
-        yield NOTE, "no PCI device is kept for guests", hint
-    else:
-        what = f"{', '.join(found.ppt)}; bhyve hands PCI devices over for root alone"
-        yield OK if found.root else NOTE, what, ""
+        raise lacking("pciconf -l does not list devices")
+    if not found.ppt:
+        hint = 'pptdevs="1/0/0" in /boot/loader.conf, or vm-init'
+        raise lacking("no PCI device is kept for guests", hint)
+    if not found.root:
+        raise lacking(", ".join(found.ppt))
+    return ", ".join(found.ppt)
 
 
-def _wired(found: Bhyve) -> Iterator[Result]:
+def _wired(found: Bhyve) -> str:
     limit, used = found.wired
     if limit < 0:
-        yield OK, "no limit", ""
-    else:
-        what = f"{max(0, limit - used) // MIB} MiB of {limit // MIB} MiB can be wired"
-        yield OK, f"{what} (vm.max_user_wired)", ""
+        return "no limit"
+    free = max(0, limit - used) // MIB
+    return f"{free} MiB of {limit // MIB} MiB can be wired (vm.max_user_wired)"
 
 
-def _absent(package: str, use: str) -> Iterator[Result]:
-    yield NOTE, f"is missing: {use} needs it", f"sudo pkg install {package}"
+def _absent(package: str) -> str:
+    raise lacking("is missing", f"sudo pkg install {package}")

@@ -1,7 +1,7 @@
 """What this host has for virtual machines, and lacks: `vm-run --check` without a name.
 
-It changes nothing. Each check is a function of a table, `LINUX` here and `FREEBSD` in
-`freebsd_report`.
+It changes nothing. Each check is a row of a table, `LINUX` here and that of `freebsd_report`: a
+function that returns what is so, or raises what is missing; and what does not work without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vm_run.host import linux, requirements
 from vm_run.host.check import check
 from vm_run.program import program
 from vm_spec import library
-from vm_spec.fault import VmError, printable
+from vm_spec.fault import Fault, VmError, printable
 from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.machine import Machine
 from vm_spec.types import VmName
@@ -24,17 +24,17 @@ from vm_state import platform, statedir
 from vm_state.platform import which
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from vm_run.host.requirements import Requirement
 
-    Result = tuple[str, str, str]  # verdict, what is so, the next step
-    Checks = Mapping[str, Callable[[], Iterable[Result]]]  # by what they are about
+    # by what it is about: the check, and what its lack costs; empty where no guest can run then
+    Checks = Mapping[str, tuple[Callable[[], str], str]]
 
-OK, NOTE, MISSING = "ok", "note", "missing"
 LONGEST_NAME = 64  # of a VM, vm.toml(5)
 GIB, MIB = 1 << 30, 1 << 20
 KVM_CREATE_VM = 0xAE01  # linux/kvm.h
+NO_PCI = "no PCI device for a guest"
 _TMP = "/tmp"  # noqa: S108  only looked at
 _MOUNTS, _SYS = "/proc/self/mountinfo", "/sys/kernel"
 _POLICY = "/etc/vmman/policy.toml"
@@ -48,75 +48,74 @@ def report(checks: Checks) -> tuple[list[str], int]:
     width = max(map(len, checks))
     lines: list[str] = []
     status, last = os.EX_OK, "a guest can run here; next: vm-pull USER/BOX, or vm-list for your VMs"
-    for about, look in checks.items():
-        for verdict, what, hint in look():
+    for about, (look, cost) in checks.items():
+        try:
+            verdict, what, hint = "ok", look(), ""
+        except VmError as error:
+            what, hint = error.faults[0].problem, error.faults[0].hint
+            verdict, what = ("note", f"{what}: {cost}") if cost else ("missing", what)
+        if what:
             lines.append(f"{verdict:<7}  {about:<{width}}  {printable(what)}")
-            if hint:
-                lines.append(f"{'':<{width + 9}}  hint: {printable(hint)}")
-            if verdict == MISSING:
-                status, last = os.EX_UNAVAILABLE, "no guest can run here yet: get what is missing"
+        if hint:
+            lines.append(f"{'':<{width + 9}}  hint: {printable(hint)}")
+        if verdict == "missing":
+            status, last = os.EX_UNAVAILABLE, "no guest can run here yet: get what is missing"
     return [*lines, last], status
 
 
-def hypervisor() -> Iterator[Result]:
-    """The one that runs a plain description."""
-    try:
-        path = program(Machine(name=VmName("plain")))
-        # bhyve has no option that shows its version, which is the system's
-        version = os.uname().release if platform.is_bsd() else _version(path)
-    except VmError as error:
-        yield MISSING, error.faults[0].problem, error.faults[0].hint
-    else:
-        yield OK, f"{version} {path}".strip(), ""
+def lacking(problem: str, hint: str = "") -> VmError:
+    """What a check raises."""
+    return VmError(Fault(problem=problem, hint=hint))
 
 
-def _version(path: str) -> str:
+def _meet(need: Requirement) -> None:
+    if fault := check(need, ""):
+        raise VmError(fault)
+
+
+def hypervisor() -> str:
+    """The one that runs a plain description; bhyve's version is the system's."""
+    path = program(Machine(name=VmName("plain")))
+    if platform.is_bsd():
+        return f"{os.uname().release} {path}"
     found = re.search(r"version (\d[\w.]*)", command.run([path, "--version"]))
-    return found[1] if found else ""
+    return f"{found[1]} {path}" if found else path
 
 
-def _kvm() -> Iterator[Result]:
-    """Whether guests run on the processor itself."""
-    if fault := check(requirements.KVM, ""):
-        yield NOTE, f"{fault.problem}, so guests are emulated, which is slower", fault.hint
-        return
-    try:
+def _kvm() -> str:
+    _meet(requirements.KVM)
+    return "works"
+
+
+def _kvm_vms() -> str:
+    """Where KVM opens and makes no VM, QEMU would use it and fail."""
+    if linux.kvm_works():
         node = os.open(requirements.KVM.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.close(fcntl.ioctl(node, KVM_CREATE_VM, 0))
+        except OSError as error:
+            hint = "end the other hypervisor on this host; or in a description: [qemu] accel = tcg"
+            raise lacking(f"KVM: {error.strerror}", hint) from None
         finally:
             os.close(node)
-        yield OK, "works", ""
-    except OSError as error:  # QEMU would use it, and fail
-        hint = "end the other hypervisor on this host; or in a description: [qemu] accel = tcg"
-        yield MISSING, f"{requirements.KVM.path}: {error.strerror}", hint
+    return ""
 
 
-def uefi() -> Iterator[Result]:
-    """The host's UEFI firmware, which bhyve always needs."""
-    try:
-        yield OK, firmware.find()[0], ""
-    except VmError as error:
-        fault, bsd = error.faults[0], platform.is_bsd()
-        rest = "" if bsd else "; guests with a BIOS run"
-        yield MISSING if bsd else NOTE, f"{fault.problem}{rest}", fault.hint
+def uefi() -> str:
+    """The host's UEFI firmware."""
+    return firmware.find()[0]
 
 
-def state() -> Iterator[Result]:
+def state() -> str:
     """The place of state directories: sockets and logs of running VMs."""
     place = os.path.dirname(statedir.folder("-"))
-    path, hint = os.path.dirname(place), "set XDG_RUNTIME_DIR to a directory of your own"
+    path, hint = os.path.dirname(place), "set XDG_RUNTIME_DIR to another directory of your own"
     longest = statedir.longest_socket() - len(os.fsencode(f"{place}//supervisor.sock"))
     if not _is_own(path):
-        yield MISSING, f"{path} is not a directory that only you can write to", hint
-    elif longest <= 0:
-        yield MISSING, f"{path} is too long a path for sockets", hint
-    elif longest < LONGEST_NAME:
-        yield NOTE, f"{path} is a long path: VM names have at most {longest} letters", hint
-    elif os.environ.get("XDG_RUNTIME_DIR", "").startswith("/"):
-        yield OK, path, ""
-    else:
-        yield OK, f"{path}, since XDG_RUNTIME_DIR is not set", ""
+        raise lacking(f"{path} is not a directory that only you can write to", hint)
+    if longest <= 0:
+        raise lacking(f"{path} is too long a path for sockets", hint)
+    return f"{path}, for names of up to {longest} letters" if longest < LONGEST_NAME else path
 
 
 def _is_own(path: str) -> bool:
@@ -128,49 +127,62 @@ def _is_own(path: str) -> bool:
     return _is_writable(path)
 
 
-def directory() -> Iterator[Result]:
+def directory() -> str:
     """The directory of descriptions and their disks, as each description in it is judged."""
     path = library.confdir()
     if not os.path.exists(path):
-        yield NOTE, f"{path} does not exist; vm-pull and new.sh make it", ""
-        return
-    if problem := _untrusted(path):
-        hint = f"chmod go-w {path}, or set VMCONF_DIR to a directory of your own"
-        yield MISSING, f"{path}: {problem}; descriptions in it are ignored", hint
-        return
-    yield _space(path, GIB, "a pulled box takes a GiB or two")
-    if not _is_writable(path):
-        yield NOTE, f"{path} is not yours to write to: other hosts see no lock", ""
-    if _file_system(path).startswith("nfs"):
-        yield NOTE, f"{path} is on NFS: its locks hold across hosts; vm-list shows their owners", ""
-
-
-def _untrusted(path: str) -> str:
+        return f"{path} does not exist: vm-pull and new.sh make it"
     about = os.stat(path)
     if not stat.S_ISDIR(about.st_mode):
-        return "it is no directory"
-    return "" if about.st_mode & stat.S_ISVTX else library.stranger(about, "it")
+        raise lacking(f"{path} is no directory", "set VMCONF_DIR to a directory of your own")
+    problem = "" if about.st_mode & stat.S_ISVTX else library.stranger(about, path)
+    if problem:
+        raise lacking(f"{problem}, so descriptions in it are ignored", f"chmod go-w {path}")
+    if _file_system(about.st_dev).startswith("nfs"):
+        return f"{path} on NFS: its locks hold across hosts; vm-list shows their owners"
+    return path
+
+
+def locks() -> str:
+    """Whether locks can lie beside descriptions."""
+    if not _is_writable(library.confdir()):
+        raise lacking(f"{library.confdir()} is not yours to write to")
+    return ""
+
+
+def space() -> str:
+    """Space for disk images."""
+    return _space(library.confdir(), GIB)
+
+
+def tmp() -> str:
+    """Space for temporary files."""
+    return _space(_TMP, 64 * MIB)
+
+
+def _existing(path: str) -> str:
+    """A path, or the nearest directory above it that exists."""
+    while not os.path.exists(path):
+        path = os.path.dirname(os.path.abspath(path))
+    return path
 
 
 def _is_writable(path: str) -> bool:
-    """Whether a path, or the nearest directory above it that exists, can be written to."""
-    while not os.path.exists(path):
-        path = os.path.dirname(os.path.abspath(path))
-    return os.access(path, os.W_OK | os.X_OK)
+    return os.access(_existing(path), os.W_OK | os.X_OK)
 
 
-def _space(path: str, least: int, use: str) -> Result:
-    """Whether a file system has this many bytes free."""
-    volume = os.statvfs(path)
+def _space(path: str, least: int) -> str:
+    """The free space of a file system, which is to be that many bytes."""
+    volume = os.statvfs(_existing(path))
     free = volume.f_bavail * volume.f_frsize
+    size = f"{free / GIB:.1f} GiB" if free >= GIB else f"{free // MIB} MiB"
     if free < least:
-        return NOTE, f"{path}, only {_size(free)} free; {use}", ""
-    return OK, f"{path}, {_size(free)} free", ""
+        raise lacking(f"only {size} free in {path}")
+    return f"{size} free in {path}"
 
 
-def _file_system(path: str) -> str:
+def _file_system(device: int) -> str:
     """The type of a file system. Source: proc(5), /proc/PID/mountinfo."""
-    device = os.stat(path).st_dev
     number = f" {os.major(device)}:{os.minor(device)} "
     for line in linux.read(_MOUNTS, MIB).splitlines():
         if number in line.partition(" / ")[0] + " ":
@@ -178,114 +190,101 @@ def _file_system(path: str) -> str:
     return ""
 
 
-def tmp() -> Iterator[Result]:
-    """Space for temporary files."""
-    yield _space(_TMP, 64 * MIB, "logs and sockets are there")
-
-
-def qemu_img() -> Iterator[Result]:
+def qemu_img() -> str:
     """What vm-pull converts images with."""
     bsd, debian = "sudo pkg install qemu-tools", "Debian: sudo apt install qemu-utils"
-    without = "vm-pull takes no box that has to be converted"
-    return _tool(["qemu-img", "--version"], without, bsd if platform.is_bsd() else debian)
+    return _run(["qemu-img", "--version"], bsd if platform.is_bsd() else debian)
 
 
-def _bwrap() -> Iterator[Result]:
+def _bwrap() -> str:
     """What vm-pull confines qemu-img with."""
     hint = "Debian: sudo apt install bubblewrap; sudo sysctl kernel.unprivileged_userns_clone=1"
-    without = "vm-pull's qemu-img has limits and no sandbox"
-    return _tool(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], without, hint)
+    return _run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], hint)
 
 
-def _tool(argv: list[str], without: str, hint: str) -> Iterator[Result]:
-    """A program that does without complaint what it is called for."""
+def _run(argv: list[str], hint: str) -> str:
+    """The path of a program that does without complaint what it is called for."""
     path = which(argv[0])
-    try:
-        if path:
-            command.run([path, *argv[1:]])
-            yield OK, path, ""
-        else:
-            yield NOTE, f"missing; {without}", hint
-    except VmError as error:
-        yield NOTE, f"{error.faults[0].problem}; {without}", hint
-
-
-def vm_init() -> Iterator[Result]:
-    """Root's part, which a VM with user networking does not need."""
-    path = which("vm-init") or which("/usr/local/bin/vm-init")
-    policy = "/usr/local" * platform.is_bsd() + _POLICY
     if path is None:
-        what = "missing; user networking only, no taps and no PCI devices"
-        yield NOTE, what, "an admin: sudo make install"
-        return
+        raise lacking("missing", hint)
     try:
-        os.close(os.open(policy, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-        yield OK, f"{path}; vm-init NAME --dry-run shows what {policy} grants you", ""
-    except OSError as error:
-        what = f"{path}; {policy}: {error.strerror}, so vm-init grants nothing"
-        yield NOTE, what, "man vm-policy.toml"
-    try:
-        command.run([path, "--self-check"])
+        command.run([path, *argv[1:]])
     except VmError as error:
-        yield NOTE, error.faults[0].problem, "an admin: vm-init --self-check shows everything"
+        raise lacking(error.faults[0].problem, hint) from None
+    return path
 
 
-def _met(need: Requirement, met: str, without: str) -> Iterator[Result]:
-    """Whether the host has what some descriptions need."""
-    fault = check(need, "")
-    if fault:
-        yield NOTE, f"{fault.problem}; {without}", fault.hint
-    else:
-        yield OK, met, ""
+def vm_init() -> str:
+    """Root's part."""
+    path = which("vm-init") or which("/usr/local/bin/vm-init")
+    if path is None:
+        raise lacking("missing", "an admin: sudo make install")
+    return f"{path}; vm-init NAME --dry-run shows what the policy grants you"
 
 
-def _taps() -> Iterator[Result]:
-    return _met(requirements.TUN, "/dev/net/tun opens", "user networking and macvtaps only")
+def policy() -> str:
+    """Whether there is a policy; vm-init alone reads it."""
+    path = "/usr/local" * platform.is_bsd() + _POLICY
+    if not os.access(path, os.R_OK):
+        raise lacking(f"{path} cannot be read", "man vm-policy.toml")
+    return path
 
 
-def _iommu() -> Iterator[Result]:
-    groups, without = len(linux.entries(f"{_SYS}/iommu_groups")), "no PCI device for a guest"
+def self_check() -> str:
+    """Whether all that runs as root is root's alone."""
+    path = which("vm-init") or which("/usr/local/bin/vm-init")
+    return command.run([path, "--self-check"]).strip() if path else ""
+
+
+def _taps() -> str:
+    _meet(requirements.TUN)
+    return f"{requirements.TUN.path} opens"
+
+
+def _iommu() -> str:
+    groups = len(linux.entries(f"{_SYS}/iommu_groups"))
     if not groups:
-        yield NOTE, f"off; {without}", linux.IOMMU_OFF
-    elif linux.remaps_interrupts():
-        yield from _met(requirements.VFIO, f"{groups} groups, and VFIO", without)
-    else:
-        yield NOTE, linux.NO_REMAPPING, linux.UNSAFE
+        raise lacking("off", linux.IOMMU_OFF)
+    _meet(requirements.VFIO)
+    if not linux.remaps_interrupts():
+        raise lacking(linux.NO_REMAPPING, linux.UNSAFE)
+    return f"{groups} groups, and VFIO"
 
 
-def _memlock() -> Iterator[Result]:
-    smallest = requirements.Memory(bytes=requirements.OF_DEVICES + 256 * MIB)
-    return _met(smallest, "enough for PCI devices", "no PCI device for a guest of 256 MiB")
+def _memlock() -> str:
+    _meet(requirements.Memory(bytes=requirements.OF_DEVICES + 256 * MIB))
+    return "enough for PCI devices"
 
 
-def _hugepages() -> Iterator[Result]:
-    pools, reserved = f"{_SYS}/mm/hugepages", False
+def _hugepages() -> str:
+    pools = f"{_SYS}/mm/hugepages"
+    found: list[str] = []
     for name in linux.entries(pools):
         total, free = (linux.read(f"{pools}/{name}/{each}_hugepages") for each in ("nr", "free"))
         if total not in ("", "0"):
-            reserved = True
-            yield OK, f"{free} of {total} free, of {name.removeprefix('hugepages-')}", ""
-    if not reserved:
-        yield NOTE, "none reserved; only hugepages of [qemu] needs them", ""
-
-
-def _size(size: int) -> str:
-    """A size as a person writes it: 3.4 GiB, 512 MiB, 8 MiB."""
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size // MIB} MiB"
+            found.append(f"{free} of {total} free, of {name.removeprefix('hugepages-')}")
+    if not found:
+        raise lacking("none reserved")
+    return ", ".join(found)
 
 
 LINUX: Checks = {
-    "QEMU": hypervisor,
-    "KVM": _kvm,
-    "UEFI": uefi,
-    "state": state,
-    "directory": directory,
-    "qemu-img": qemu_img,
-    "bwrap": _bwrap,
-    "tmp": tmp,
-    "vm-init": vm_init,
-    "taps": _taps,
-    "IOMMU": _iommu,
-    "memlock": _memlock,
-    "hugepages": _hugepages,
+    "QEMU": (hypervisor, ""),
+    "KVM": (_kvm, "guests are emulated, which is slower"),
+    "VMs": (_kvm_vms, ""),
+    "UEFI": (uefi, "only guests with a BIOS run"),
+    "state": (state, ""),
+    "directory": (directory, ""),
+    "locks": (locks, "other hosts see no lock"),
+    "space": (space, "a pulled box takes a GiB or two"),
+    "tmp": (tmp, "logs and sockets may be there"),
+    "qemu-img": (qemu_img, "vm-pull takes no box that has to be converted"),
+    "bwrap": (_bwrap, "vm-pull's qemu-img has limits and no sandbox"),
+    "vm-init": (vm_init, "user networking only, no taps and no PCI devices"),
+    "policy": (policy, "vm-init grants nothing"),
+    "install": (self_check, "vm-init is unsafe, and its admin sees why: vm-init --self-check"),
+    "taps": (_taps, "user networking and macvtaps only"),
+    "IOMMU": (_iommu, NO_PCI),
+    "memlock": (_memlock, NO_PCI),
+    "hugepages": (_hugepages, "no hugepages of [qemu]"),
 }
