@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vm_run.wiring import null_modem
+from vm_run.resources import null_modem
 from vm_spec.devices import VirtioConsole
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.process import started_at

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vm_run.argument import words
 from vm_run.pci_slots import Placed, place
 from vm_run.qemu import arguments
-from vm_run.wiring import NOMINAL
+from vm_run.resources import NOMINAL
 from vm_spec.fault import VmError
 from vm_spec.frozen import replace
 from vm_spec.machine import Description, Machine, Qemu
@@ -17,7 +17,7 @@ from vm_spec.types import FilePath, Label, VmName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
     from vm_spec.devices import Emulation
 
 A = Label("a")
@@ -31,15 +31,15 @@ def placed(*devices: Emulation, **fields: Any) -> Placed:
     return place(Description(machine=machine), machine)
 
 
-def said(*devices: Emulation, wiring: Wiring = NOMINAL, **fields: Any) -> list[str]:
+def said(*devices: Emulation, resources: Resources = NOMINAL, **fields: Any) -> list[str]:
     """The words of a machine's command line."""
-    return words(arguments(placed(*devices, **fields), wiring))
+    return words(arguments(placed(*devices, **fields), resources))
 
 
-def of(device: Emulation, wiring: Wiring = NOMINAL, **fields: Any) -> list[tuple[str, Any]]:
+def of(device: Emulation, resources: Resources = NOMINAL, **fields: Any) -> list[tuple[str, Any]]:
     """What a device adds: pairs of an option and its value, JSON read."""
     key = f"emulations ({device.label})"
-    found = [one for one in arguments(placed(device, **fields), wiring) if one.key == key]
+    found = [one for one in arguments(placed(device, **fields), resources) if one.key == key]
     return [(one.words[0], read(one.words[1])) for one in found]
 
 

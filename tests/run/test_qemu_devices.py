@@ -8,7 +8,7 @@ import pytest
 
 from tests.run.qemu_machines import IMAGE, MICROVM, A, of, placed, read, refused, said, values
 from vm_run.qemu import arguments
-from vm_run.wiring import Wiring
+from vm_run.resources import Resources
 from vm_spec.devices import (
     E1000,
     AhciCd,
@@ -288,8 +288,8 @@ def test_drives_of_a_pc_share_two_channels_and_it_has_a_floppy_controller() -> N
 def test_macvtaps_come_as_descriptors_numbered_from_10_in_a_dry_run() -> None:
     cards = [VirtioNet(label=Label(n), host_interface=IfName("eth0")) for n in ("m", "n")]
     assert values(said(*cards), "-netdev") == ["tap,id=m,fd=10", "tap,id=n,fd=11"]
-    wiring = Wiring(fds={"m": 5, "n": 7}, vhost=True)
-    assert values(said(*cards, wiring=wiring), "-netdev") == [
+    resources = Resources(fds={"m": 5, "n": 7}, vhost=True)
+    assert values(said(*cards, resources=resources), "-netdev") == [
         "tap,id=m,fd=5,vhost=on", "tap,id=n,fd=7,vhost=on"
     ]  # fmt: skip
 
@@ -299,7 +299,7 @@ def test_vhost_is_for_virtio_cards_on_a_tap() -> None:
         VirtioNet(label=A, name=PortName("tap0")),
         E1000(label=Label("b"), name=PortName("tap1")),
         VirtioNet(label=Label("c")),
-        wiring=Wiring(vhost=True),
+        resources=Resources(vhost=True),
     )
     assert [word.endswith(",vhost=on") for word in values(line, "-netdev")] == [True, False, False]
 
@@ -309,7 +309,7 @@ def test_a_device_that_is_looked_up_is_where_the_host_has_it() -> None:
     device = Passthru(label=A, lookup=pair)
     ((_, nominal),) = of(device)
     assert nominal["host"] == "lookup:0x10de0000:0x1b800000"
-    ((_, real),) = of(device, wiring=Wiring(pci={"a": "0000:02:00.0"}))
+    ((_, real),) = of(device, resources=Resources(pci={"a": "0000:02:00.0"}))
     assert real["host"] == "0000:02:00.0"
 
 
@@ -335,15 +335,15 @@ def test_a_screen_is_a_vga_seen_through_vnc(
     ]  # fmt: skip
 
 
-def tpm_of(tpm: Tpm, wiring: Wiring) -> list[tuple[str, object]]:
-    found = [one for one in arguments(placed(tpm=tpm), wiring) if one.key == "tpm"]
+def tpm_of(tpm: Tpm, resources: Resources) -> list[tuple[str, object]]:
+    found = [one for one in arguments(placed(tpm=tpm), resources) if one.key == "tpm"]
     return [(one.words[0], read(one.words[1])) for one in found]
 
 
 @pytest.mark.parametrize(("interface", "driver"), [("crb", "tpm-crb"), ("tis", "tpm-tis")])
 def test_qemu_connects_to_the_swtpm_in_the_state_folder(interface: str, driver: str) -> None:
     tpm = Tpm(path=FilePath("/home/a/web.tpm"), interface=TpmInterface(interface))
-    assert tpm_of(tpm, Wiring(state="/run/vm/web")) == [
+    assert tpm_of(tpm, Resources(state="/run/vm/web")) == [
         ("-chardev", "socket,id=tpm,path=/run/vm/web/swtpm.sock"),
         ("-tpmdev", "emulator,id=tpm,chardev=tpm"),
         ("-device", {"driver": driver, "tpmdev": "tpm"}),
@@ -351,7 +351,7 @@ def test_qemu_connects_to_the_swtpm_in_the_state_folder(interface: str, driver: 
 
 
 def test_a_comma_in_the_state_folder_is_no_new_option() -> None:
-    first, *_ = tpm_of(Tpm(), Wiring(state="/run/a,server=on"))
+    first, *_ = tpm_of(Tpm(), Resources(state="/run/a,server=on"))
     assert first == ("-chardev", "socket,id=tpm,path=/run/a,,server=on/swtpm.sock")
 
 
@@ -360,7 +360,7 @@ def test_the_hosts_tpm_is_passed_through_without_a_file_to_cancel_its_commands(
     path: FilePath | None,
 ) -> None:
     device = path or "/dev/tpm0"
-    assert tpm_of(Tpm(type=TpmType("passthru"), path=path), Wiring()) == [
+    assert tpm_of(Tpm(type=TpmType("passthru"), path=path), Resources()) == [
         ("-tpmdev", f"passthrough,id=tpm,path={device},cancel-path=/dev/null"),
         ("-device", {"driver": "tpm-crb", "tpmdev": "tpm"}),
     ]

@@ -10,8 +10,8 @@ import select
 import signal
 
 from vm_run.bhyve import traces
+from vm_run.resources import null_modem
 from vm_run.starting import Descriptors, start
-from vm_run.wiring import null_modem
 from vm_spec.devices import AhciCd, Disk
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING, Value

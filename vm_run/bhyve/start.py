@@ -11,8 +11,8 @@ from vm_run.firmware import own_firmware
 from vm_run.host.bhyve_requirements import reboots
 from vm_run.host.check import is_leftover, look_up
 from vm_run.program import program
+from vm_run.resources import Resources
 from vm_run.starting import Started, start
-from vm_run.wiring import Wiring
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING, replace
 from vm_state.statedir import BUSY
@@ -50,22 +50,22 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
         _refuse(machine, room, options)
     _refuse_running(machine.name)
     own_firmware(machine)
-    wiring = Wiring(
+    resources = Resources(
         state=room.folder,
         attached=not options.detached,
         pci=look_up(placed),
         monitor=way.kind == "monitor",
     )
-    *argv, name = bhyve.argv(placed, wiring, binary)
+    *argv, name = bhyve.argv(placed, resources, binary)
     argv += [*options.extra, name]
-    _write_secret(placed, wiring, room)
+    _write_secret(placed, resources, room)
     before = traces.read(room.folder)
     traces.write(room.folder, _traces(machine, way, room, argv))
     _free(machine, room)
     _ready(machine, way, force=options.force, ran=before is not None)
     if machine.bhyve.loader in ("bhyveload", "grub-bhyve"):
         wired = "-S" in argv
-        attached = wiring.attached
+        attached = resources.attached
         loading = loader.Loading(placed=placed, folder=room.folder, wired=wired, attached=attached)
         loader.load(loading, descriptors)
     return Started(start(argv, descriptors), argv, None, way.said)
@@ -92,13 +92,13 @@ def _impossible(machine: Machine, options: Options) -> Iterator[str]:
         yield "--reboot-count"
 
 
-def _write_secret(placed: Placed, wiring: Wiring, room: Room) -> None:
+def _write_secret(placed: Placed, resources: Resources, room: Room) -> None:
     """Writes what bhyve reads and nobody else may: the command line names the file only."""
     from vm_run.bhyve.config import secret
 
     path = f"{room.folder}/{SECRET}"
     room.remove(path)
-    text = secret(placed, wiring)
+    text = secret(placed, resources)
     if text:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(fd, "w", encoding="utf-8") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vm_run.bhyve.lpc import FIRMWARE
 from vm_run.host import requirements
 from vm_run.host.requirements import Directory, File, OfFreeBsd, Socket, Tool
-from vm_run.wiring import null_modem
+from vm_run.resources import null_modem
 from vm_spec.devices import (
     AhciCd,
     AhciHd,

@@ -30,11 +30,6 @@ UNSAFE = (
 )
 
 
-def accelerator() -> str:
-    """The best of QEMU's accelerators that works here."""
-    return "kvm" if kvm_works() else "tcg"
-
-
 def kvm_works() -> bool:
     """Whether QEMU can use KVM: /dev/kvm opens and the processor has what it takes.
 

@@ -1,4 +1,4 @@
-"""The command line of QEMU: a pure function of a placed machine and of the host's ends.
+"""The command line of QEMU: a pure function of a placed machine and of the host's resources.
 
 No file is opened and nothing is looked up. The user's strings go into JSON objects, or into comma
 lists with each comma doubled (`argument.options`), or stand alone after their option; only what
@@ -14,7 +14,7 @@ from vm_run.qemu.bus import bridges, plan, plug, to_json
 from vm_run.qemu.chardev import control, serial, tpm
 from vm_run.qemu.devices import row, screen
 from vm_run.qemu.storage import Image, blockdev, drives
-from vm_run.wiring import NOMINAL
+from vm_run.resources import NOMINAL
 from vm_spec.devices import format_of
 from vm_spec.fault import VmError
 from vm_spec.frozen import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vm_run.host.requirements import Requirement
     from vm_run.pci_slots import Placed
     from vm_run.qemu.bus import Bus
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
     from vm_spec.machine import Machine
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -35,33 +35,33 @@ MIB = 1 << 20
 
 
 def argv(
-    placed: Placed, wiring: Wiring = NOMINAL, binary: str = "/usr/bin/qemu-system-x86_64"
+    placed: Placed, resources: Resources = NOMINAL, binary: str = "/usr/bin/qemu-system-x86_64"
 ) -> list[str]:
     """The command that runs a machine.
 
     Raises:
         VmError: the machine has what QEMU cannot do; it names every such thing.
     """
-    return [binary, *words(arguments(placed, wiring))]
+    return [binary, *words(arguments(placed, resources))]
 
 
-def arguments(placed: Placed, wiring: Wiring = NOMINAL) -> list[Argument]:
+def arguments(placed: Placed, resources: Resources = NOMINAL) -> list[Argument]:
     """The arguments that run a machine, each with the key it comes from.
 
     Raises:
         VmError: the machine has what QEMU cannot do; it names every such thing.
     """
-    bus, machine = plan(placed, wiring), placed.machine
+    bus, machine = plan(placed, resources), placed.machine
     rows = [(device, row(device, bus)) for device in machine.emulations]
     if faults := unsupported.find(bus, rows):
         raise VmError(*faults)
     return [
         *_identity(machine),
         argument("-machine", _machine(bus), key="qemu.machine" if machine.qemu.machine else ""),
-        *_processor(machine, wiring),
+        *_processor(machine, resources),
         *_memory(machine),
         *_behavior(bus),
-        *_firmware(machine, wiring),
+        *_firmware(machine, resources),
         *_kernel(machine),
         *serial(bus),
         *bridges(bus),
@@ -103,7 +103,7 @@ def _seed(bus: Bus) -> Iterator[Argument]:
     if bus.machine.cloud_init:
         from vm_run.cloud_init import disk
 
-        for pair in row(disk(bus.machine, bus.folder), bus).argv:
+        for pair in row(disk(bus.machine, bus.directory), bus).argv:
             yield argument(*pair, key="cloud_init")
 
 
@@ -138,8 +138,8 @@ def _type(bus: Bus) -> str:
     return "q35" if used else "q35,sata=off"
 
 
-def _processor(machine: Machine, wiring: Wiring) -> Iterator[Argument]:
-    yield from _accelerator(machine, wiring)
+def _processor(machine: Machine, resources: Resources) -> Iterator[Argument]:
+    yield from _accelerator(machine, resources)
     qemu, cpu = machine.qemu, machine.cpu
     model = qemu.cpu or "max"
     if qemu.hide_hypervisor:
@@ -153,7 +153,7 @@ def _processor(machine: Machine, wiring: Wiring) -> Iterator[Argument]:
         yield argument("-smp", layout, key="cpu")
 
 
-def _accelerator(machine: Machine, wiring: Wiring) -> Iterator[Argument]:
+def _accelerator(machine: Machine, resources: Resources) -> Iterator[Argument]:
     """Nothing where the machine type's string names one already: QEMU refuses both at once."""
     if "accel=" in machine.qemu.machine:
         return
@@ -162,7 +162,7 @@ def _accelerator(machine: Machine, wiring: Wiring) -> Iterator[Argument]:
     elif machine.qemu.needs_kvm:
         yield argument("-accel", "kvm", key="qemu.cpu")
     else:
-        yield argument("-accel", wiring.accel)
+        yield argument("-accel", resources.accel)
 
 
 def _memory(machine: Machine) -> Iterator[Argument]:
@@ -196,13 +196,13 @@ def _has_variables(machine: Machine) -> bool:
     return machine.bootrom == "uefi" or machine.varfile is not None
 
 
-def _firmware(machine: Machine, wiring: Wiring) -> Iterator[Argument]:
+def _firmware(machine: Machine, resources: Resources) -> Iterator[Argument]:
     if not machine.bootrom:
         return
     if not _has_variables(machine):
         yield argument("-bios", machine.bootrom, key="bootrom")
         return
-    path = wiring.firmware if machine.bootrom == "uefi" else machine.bootrom
+    path = resources.firmware if machine.bootrom == "uefi" else machine.bootrom
     code = Image(path=path, layout=format_of(path), readonly=True)
     yield argument(*blockdev(code, "firmware"), key="bootrom")
     path = machine.varfile or f"./{machine.name}.vars.fd"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vm_run.argument import Argument
     from vm_run.host.requirements import Requirement
     from vm_run.pci_slots import Placed
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
     from vm_spec.devices import Device, Properties
     from vm_spec.machine import Machine
     from vm_spec.types import PciSlot
@@ -47,7 +47,7 @@ class Bus(Value):
 
     Attributes:
         placed: the machine and its slots.
-        wiring: the host's ends.
+        resources: the host's resources.
         family: q35, pc or microvm.
         root: the name of PCI bus 0; empty for a microvm, which has none.
         nodes: label -> name of the device's block node.
@@ -55,7 +55,7 @@ class Bus(Value):
     """
 
     placed: Placed
-    wiring: Wiring
+    resources: Resources
     family: str
     root: str
     nodes: Mapping[str, str]
@@ -67,9 +67,9 @@ class Bus(Value):
         return self.placed.machine
 
     @property
-    def folder(self) -> str:
+    def directory(self) -> str:
         """The state directory, of its sockets and logs."""
-        return self.wiring.folder(self.machine.name)
+        return self.resources.directory(self.machine.name)
 
     def virtio(self, name: str) -> str:
         """The virtio device of this name: virtio-blk-pci; virtio-blk-device on a microvm."""
@@ -106,12 +106,12 @@ def family(machine: Machine) -> str:
     return "microvm" if kind.startswith("microvm") else "pc"
 
 
-def plan(placed: Placed, wiring: Wiring) -> Bus:
+def plan(placed: Placed, resources: Resources) -> Bus:
     """The buses that a machine has."""
     kind = family(placed.machine)
     return Bus(
         placed=placed,
-        wiring=wiring,
+        resources=resources,
         family=kind,
         root=ROOTS[kind],
         nodes=_nodes(_labels(placed.machine)),

@@ -30,12 +30,12 @@ def serial(bus: Bus) -> Iterator[Argument]:
 def _backend(number: int, com: Com, bus: Bus) -> str:
     """The host's end of a port, as -chardev takes it."""
     name = f"com{number}"
-    log = f"{bus.folder}/{'console' if number == 1 else name}.log"
-    logging = {"logfile": log, "logappend": True} if bus.wiring.logged else {}
-    if com == "stdio" and bus.wiring.attached:
+    log = f"{bus.directory}/{'console' if number == 1 else name}.log"
+    logging = {"logfile": log, "logappend": True} if bus.resources.logged else {}
+    if com == "stdio" and bus.resources.attached:
         return options("stdio", id=name, signal=False, mux=False, **logging)
     if com in ("stdio", "socket"):
-        path = f"{bus.folder}/{name}.sock"
+        path = f"{bus.directory}/{name}.sock"
         return options("socket", id=name, path=path, server=True, wait=False, **logging)
     return options("serial", id=name, path=com, **logging)
 
@@ -47,7 +47,7 @@ def tpm(tpm: Tpm, bus: Bus) -> Iterator[Argument]:
     start without a cancel-path (Linux's Documentation/ABI/stable/sysfs-class-tpm).
     """
     if tpm.type == "swtpm":
-        path = f"{bus.folder}/swtpm.sock"
+        path = f"{bus.directory}/swtpm.sock"
         yield argument("-chardev", options("socket", id="tpm", path=path), key="tpm")
         backend = options("emulator", id="tpm", chardev="tpm")
     else:
@@ -59,7 +59,7 @@ def tpm(tpm: Tpm, bus: Bus) -> Iterator[Argument]:
 
 def control(bus: Bus) -> Iterator[Argument]:
     """The control sockets that are open already; a guest with one waits for `cont`."""
-    fds = bus.wiring.fds
+    fds = bus.resources.fds
     for name in CONTROLS:
         if name in fds:
             backend = options("socket", id=name, fd=fds[name], server=True, wait=False)

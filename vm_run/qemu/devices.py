@@ -138,7 +138,7 @@ def _passthru(device: spec.Passthru, bus: Bus) -> Row:
     address = str(device.src)
     if device.lookup:
         nominal = f"lookup:{device.lookup.vendor}:{device.lookup.device}"
-        address = bus.wiring.pci.get(device.label, nominal)
+        address = bus.resources.pci.get(device.label, nominal)
     pinned = Memory(bytes=bus.machine.mem.bytes + requirements.OF_DEVICES)
     return Row(
         argv=(bus.device(device, "vfio-pci", **filled(host=address, romfile=device.rom)),),
@@ -153,7 +153,7 @@ def screen(graphic: spec.Graphic, bus: Bus) -> Iterator[Argument]:
     yield argument(*plug(size, graphic.qemu), key="graphic")
     secret_id = "vnc-password" if graphic.password else None
     if secret_id:
-        fd = bus.wiring.fds.get(secret_id, PASSWORD_FD)
+        fd = bus.resources.fds.get(secret_id, PASSWORD_FD)
         secret = {"qom-type": "secret", "id": secret_id, "file": f"/dev/fd/{fd}"}
         yield argument("-object", to_json(secret), key="graphic.password")
     host = f"[{graphic.host}]" if ":" in graphic.host else graphic.host

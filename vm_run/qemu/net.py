@@ -49,12 +49,14 @@ def macvtaps(machine: Machine) -> list[Nic]:
 
 
 def _netdev(nic: Nic, bus: Bus, driver: str) -> str:
-    vhost = (bus.wiring.vhost and driver.startswith("virtio-net")) or None
+    vhost = (bus.resources.vhost and driver.startswith("virtio-net")) or None
     if nic.backend == "tap":
         name = nic.name
         return options("tap", id=nic.label, ifname=name, script="no", downscript="no", vhost=vhost)
     if nic.backend == "macvtap":
         nominal = FIRST_FD + macvtaps(bus.machine).index(nic)
-        return options("tap", id=nic.label, fd=bus.wiring.fds.get(nic.label, nominal), vhost=vhost)
+        return options(
+            "tap", id=nic.label, fd=bus.resources.fds.get(nic.label, nominal), vhost=vhost
+        )
     forwards = (f"{f.protocol}:{f.address}:{f.port}-:{f.guest_port}" for f in nic.forward)
     return options("user", id=nic.label) + "".join(f",hostfwd={each}" for each in forwards)

@@ -15,8 +15,8 @@ from vm_run.host.check import look_up
 from vm_run.program import program
 from vm_run.qemu.devices import PASSWORD_FD
 from vm_run.qemu.net import FIRST_FD, macvtaps
+from vm_run.resources import Resources
 from vm_run.starting import Started, listening, start
-from vm_run.wiring import Wiring
 from vm_spec.devices import Nic
 from vm_spec.frozen import TYPE_CHECKING
 
@@ -39,8 +39,8 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
     """
     machine = placed.machine
     binary = program(machine)
-    wiring = Wiring(
-        accel=linux.accelerator(),
+    resources = Resources(
+        accel="kvm" if linux.kvm_works() else "tcg",
         firmware=own_firmware(machine),
         state=room.folder,
         logged=True,
@@ -49,9 +49,9 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
         fds=_descriptors(machine, room, descriptors),
         pci=look_up(placed),
     )
-    argv = [*qemu.argv(placed, wiring, binary), *options.extra]
+    argv = [*qemu.argv(placed, resources, binary), *options.extra]
     monitor = _greet(f"{room.folder}/supervisor.sock", machine)
-    return Started(start(argv, descriptors), argv, monitor, _warn_of_tcg(machine, wiring))
+    return Started(start(argv, descriptors), argv, monitor, _warn_of_tcg(machine, resources))
 
 
 def _has_tap(machine: Machine) -> bool:
@@ -59,8 +59,8 @@ def _has_tap(machine: Machine) -> bool:
     return any(nic.backend in ("tap", "macvtap") for nic in nics)
 
 
-def _warn_of_tcg(machine: Machine, wiring: Wiring) -> str:
-    if machine.qemu.accel or machine.qemu.needs_kvm or wiring.accel == "kvm":
+def _warn_of_tcg(machine: Machine, resources: Resources) -> str:
+    if machine.qemu.accel or machine.qemu.needs_kvm or resources.accel == "kvm":
         return ""
     return "KVM does not work here, so the guest is emulated (TCG), which is slower"
 

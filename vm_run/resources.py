@@ -1,4 +1,4 @@
-"""What this host, at this moment, connects a hypervisor to.
+"""What of this host a hypervisor gets, beside what the description names.
 
 The command line is a pure function of a placed machine and of this value. A dry run uses
 `NOMINAL`, which is the same everywhere.
@@ -11,20 +11,19 @@ from vm_spec.frozen import TYPE_CHECKING, Value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NOMINAL", "Wiring", "null_modem"]
-
 NO_FDS: Mapping[str, int] = {}
 NO_PCI: Mapping[str, str] = {}
 
 
-class Wiring(Value):
-    """The host's ends that a description does not name.
+class Resources(Value):
+    """The host's resources that a description does not name.
 
     Attributes:
         accel: QEMU's accelerator; nominally one that works everywhere, for a line with kvm hangs
             where it is pasted and KVM does not work.
         firmware: the host's own UEFI firmware, what `bootrom = "uefi"` stands for.
-        state: the folder of a running machine's sockets and logs; it ends in the VM's name.
+        state: the state directory, of a running machine's sockets and logs; it ends in the VM's
+            name.
         logged: whether consoles are also written to files in `state`.
         attached: whether "stdio" is this terminal; else it is a socket, as with --detach.
         vhost: whether taps may use the host's vhost-net.
@@ -44,12 +43,12 @@ class Wiring(Value):
     monitor: bool = False
     pci: Mapping[str, str] = NO_PCI
 
-    def folder(self, name: str) -> str:
-        """Where the sockets of the VM of this name are."""
+    def directory(self, name: str) -> str:
+        """The state directory of the VM of this name."""
         return self.state or f"/tmp/vm/{name}"  # noqa: S108  shown by a dry run, never opened
 
 
-NOMINAL = Wiring()
+NOMINAL = Resources()
 
 
 def null_modem(name: str, number: int, end: str) -> str:
