@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from tests import terminal as terminals
+from tests.home import Home
+from tests.home import home as homes
 from tests.init.lab import Lab
 from tests.pull.server import Reply, Seen
 from tests.pull.whole import Puller
-from tests.run.home import Home
-from tests.run.home import home as homes
-from tests.run.vm import Vm
 from tests.terminal import PROMPT, Terminal
 from tests.typed import HOUSE, blocks, calls, typed, understood
+from tests.vm import Vm
 from vm_run.host import report
 from vm_run.host.facts import Facts, Folder, Kvm, Program
 from vm_run.messages import line, sentence

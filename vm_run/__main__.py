@@ -9,7 +9,7 @@ import sys
 from vm_run.messages import line, say, sentence
 from vm_spec.fault import Fault, VmError, printable, report
 from vm_spec.frozen import TYPE_CHECKING, replace
-from vm_state.cli import guarded
+from vm_state.cli import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ _BUSY = 75
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    return guarded("vm-run", _main, argv)
+    return run_command("vm-run", _main, argv)
 
 
 def _main(argv: list[str]) -> int:

@@ -8,12 +8,12 @@ from vm_run.wiring import null_modem
 from vm_spec.devices import VirtioConsole
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.process import started_at
-from vm_state.summary import outline
+from vm_state.record import summarize
 
 if TYPE_CHECKING:
     from vm_spec.machine import Com, Machine
     from vm_state.process import Process
-    from vm_state.statedir import Record
+    from vm_state.record import Record
 
 __all__ = ["consoles", "facts"]
 
@@ -34,7 +34,7 @@ def facts(machine: Machine, kind: str, process: Process, argv: list[str]) -> Rec
         "machine": machine.name,
         "stop_timeout": machine.stop_timeout,
         "argv": argv,
-        "outline": outline(machine),
+        "outline": summarize(machine),
     }
 
 

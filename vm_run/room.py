@@ -8,7 +8,10 @@ import time
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state import lock, statedir
+from vm_state.lock import Lock, lock_path
+from vm_state.platform import boot_id
 from vm_state.process import Process
+from vm_state.record import is_running, read_record, write_record
 from vm_state.stop_request import ENDED
 
 if TYPE_CHECKING:
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
 
     from vm_run.options import Options
     from vm_spec.machine import Description
-    from vm_state.statedir import Lock, Record
+    from vm_state.lock import Lock
+    from vm_state.record import Record
 
 __all__ = ["CANNOT_WRITE", "Room"]
 
@@ -43,7 +47,7 @@ class Room:
     def __init__(self, name: str, file: str) -> None:
         self.name = name
         self.file = file
-        self.folder = statedir.make_folder(name)
+        self.folder = statedir.make(name)
         self.record: Record = {}
         self.lock: Lock | None = None
         self.own: Lock | None = None
@@ -59,7 +63,7 @@ class Room:
         """
         room = cls(options.handle or description.name, description.file)
         try:
-            room.own = statedir.Lock.take(f"{room.folder}/lock", room.name)
+            room.own = Lock.take(f"{room.folder}/lock", room.name)
         except OSError as error:
             problem = f"{room.folder}/lock: {error.strerror}"
             raise VmError(Fault(problem=problem), status=69) from None
@@ -72,8 +76,8 @@ class Room:
 
     def _settle(self, options: Options) -> None:
         """Takes over, ends or sweeps away what an earlier supervisor left."""
-        record = statedir.read(self.folder)
-        living = statedir.lives(record)
+        record = read_record(self.folder)
+        living = is_running(record)
         if options.recover and not living:
             raise VmError(self._nothing_left(), status=69)
         if options.recover:
@@ -88,7 +92,7 @@ class Room:
             hint = (
                 f"take it over: vm-run --recover {self.name}; or end it: vm-run --force {self.name}"
             )
-            raise VmError(Fault(problem=problem, hint=hint), status=statedir.BUSY)
+            raise VmError(Fault(problem=problem, hint=hint), status=os.EX_TEMPFAIL)
         self.claim(force=options.force)
         self.clear(again=True)
         self.sweep(_KEPT[-1:])
@@ -115,7 +119,7 @@ class Room:
             process = Process(int(record["pid"]), is_child=False)
         except ProcessLookupError:
             raise VmError(self._nothing_left(), status=69) from None
-        if not statedir.lives(record):  # asked again: the number may be another's since
+        if not is_running(record):  # asked again: the number may be another's since
             process.close()
             raise VmError(self._nothing_left(), status=69)
         return process
@@ -133,9 +137,9 @@ class Room:
         if self.lock or self.file in ("", "-"):
             return
         try:
-            self.lock = statedir.Lock.take(statedir.lock_path(self.file), self.name, force=force)
+            self.lock = Lock.take(lock_path(self.file), self.name, force=force)
         except OSError as error:  # this host's own lock must do
-            path = statedir.lock_path(self.file)
+            path = lock_path(self.file)
             self.unlocked = f"{path}: {error.strerror}; other hosts do not see that this VM runs"
 
     def clear(self, *, again: bool = False) -> None:
@@ -175,13 +179,13 @@ class Room:
             "name": self.name,
             "file": os.path.abspath(self.file) if self.file not in ("", "-") else "",
             "host": os.uname().nodename,
-            "boot_id": statedir.boot_id(),
+            "boot_id": boot_id(),
             "supervisor": os.getpid(),
             "since": time.time(),
         }
         kept = {key: self.record[key] for key in ("outline",) if key in self.record}
         try:
-            statedir.write(self.folder, common | record | kept)  # a guest is as it was started
+            write_record(self.folder, common | record | kept)  # a guest is as it was started
             statedir.replace_file(f"{self.folder}/pid", f"{record['pid']}\n")
         except OSError as error:
             problem = f"{self.folder}: cannot be written to: {error.strerror}"
@@ -191,8 +195,8 @@ class Room:
         """Keeps for vm-list, until the next start, that the guest has been asked to end."""
         if event == "stopping":
             try:
-                statedir.write(
-                    self.folder, statedir.read(self.folder) | {"stopping_since": time.time()}
+                write_record(
+                    self.folder, read_record(self.folder) | {"stopping_since": time.time()}
                 )
             except OSError:  # a full disk must not keep it from ending
                 pass

@@ -17,7 +17,8 @@ from vm_spec.devices import VirtioConsole
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.targets import select
-from vm_state.stop_request import SIGNAL, take, write_ended
+from vm_state.statedir import fallback_note
+from vm_state.stop_request import SIGNAL, take, write_ending
 from vm_state.terminal import Saved
 
 if TYPE_CHECKING:
@@ -67,7 +68,11 @@ def run(
     clean = False
     try:
         ending = session.last()
-        write_ended(session.room.folder, ending, sentence(ending))
+        facts = {
+            "outcome": ending.outcome, "target": ending.target, "forced": ending.forced,
+            "status": ending.status, "said": sentence(ending),
+        }  # fmt: skip
+        write_ending(session.room.folder, facts)
         clean = True
     except VmError:
         clean = session.guest is None and not session.room.record
@@ -81,7 +86,7 @@ def run(
 def _monitor(fd: int | None) -> Qmp | None:
     from vm_state.qmp import Qmp
 
-    return None if fd is None else Qmp.over(fd)
+    return None if fd is None else Qmp.from_fd(fd)
 
 
 class Session:
@@ -113,8 +118,8 @@ class Session:
 
     def last(self) -> Ending:
         """Starts guest after guest, and says how the last one ended."""
-        if self.room.unlocked:
-            self.tell("note", text=self.room.unlocked)
+        for text in filter(None, (fallback_note(), self.room.unlocked)):
+            self.tell("note", text=text)
         while True:
             machine = select(self.description, self.target)
             guest = self._recovered(machine) if self.room.record else self._started(machine)

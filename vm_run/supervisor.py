@@ -179,7 +179,7 @@ class Guest:
         """Whether QEMU could be told a command."""
         try:
             if self.qmp:
-                self.qmp.tell(command)
+                self.qmp.send(command)
         except OSError:
             return False
         return self.qmp is not None

@@ -7,7 +7,6 @@ Source: flock(2), NFS details (Linux).
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -15,8 +14,9 @@ import signal
 
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING
+from vm_state.lock import take_flock
+from vm_state.platform import boot_id
 from vm_state.process import Process, started_at
-from vm_state.statedir import BUSY, boot_id
 
 if TYPE_CHECKING:
     from typing import Any
@@ -40,7 +40,7 @@ def take(path: str, folder: str) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         settle(fd, folder)
-        if _taken(fd):
+        if take_flock(fd):
             return fd
         named = os.path.basename(str(_holder(fd).get("folder", "another VM")))
     except BaseException:
@@ -49,7 +49,7 @@ def take(path: str, folder: str) -> int:
     os.close(fd)
     problem = f"{os.path.dirname(path)} is the TPM of {named}, which is running"
     hint = "stop that VM, or give this one a path of its own"
-    raise VmError(Fault(path=("tpm", "path"), problem=problem, hint=hint), status=BUSY)
+    raise VmError(Fault(path=("tpm", "path"), problem=problem, hint=hint), status=os.EX_TEMPFAIL)
 
 
 def sign(fd: int, pid: int, folder: str) -> None:
@@ -71,7 +71,7 @@ def settle(fd: int, folder: str) -> None:
     if not isinstance(pid, int) or not holder.items() >= _here(folder).items():
         return
     is_child = _is_child(pid)
-    if not is_child and _taken(fd):
+    if not is_child and take_flock(fd):
         return
     try:
         process = Process(pid, is_child=is_child)
@@ -101,19 +101,6 @@ def _is_child(pid: int) -> bool:
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except OSError:
-        return False
-    return True
-
-
-def _taken(fd: int) -> bool:
-    """Whether a lock could be taken; whoever inherits it has it, and closing gives it up.
-
-    Raises:
-        OSError: the file system has no locks.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
         return False
     return True
 

@@ -6,7 +6,7 @@ import sys
 
 from vm_spec.fault import printable
 from vm_spec.frozen import TYPE_CHECKING
-from vm_state.cli import guarded
+from vm_state.cli import run_command
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -61,7 +61,7 @@ def _seconds(text: str) -> float:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    return guarded("vm-stop", _stop, argv)
+    return run_command("vm-stop", _stop, argv)
 
 
 def _stop(argv: list[str]) -> int:

@@ -12,13 +12,15 @@ from vm_spec.frozen import TYPE_CHECKING, Value
 from vm_spec.machine import Machine
 from vm_spec.types import VmName
 from vm_state import statedir, stop_request
+from vm_state.lock import Lock
 from vm_state.process import Process
+from vm_state.record import is_running, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vm_state.qmp import Qmp
-    from vm_state.statedir import Record
+    from vm_state.record import Record
 
     Tell = Callable[[str, str], None]
 
@@ -82,15 +84,15 @@ class Supervised:
         self.process = process
         self.wish = wish
         self.tell = tell
-        self.folder = statedir.folder(name)
+        self.folder = statedir.directory(name)
         try:
             if wish.timeout_s is not None:
-                stop_request.leave(self.folder, wish.timeout_s)
+                stop_request.write(self.folder, wish.timeout_s)
         except OSError as error:
             process.close()
             problem = f"{self.folder}: cannot be written to: {error.strerror}"
             raise VmError(Fault(problem=problem), status=CANNOT_WRITE) from None
-        tell(name, _asked(_stop_timeout(statedir.read(self.folder), wish)))
+        tell(name, _asked(_stop_timeout(read_record(self.folder), wish)))
         process.send(stop_request.SIGNAL)
 
     def fds(self) -> list[int]:
@@ -106,12 +108,12 @@ class Supervised:
 
     def end(self) -> Answer | Orphan:
         """How the VM ended with its vm-run; the guest of one that was killed is a new job."""
-        said = stop_request.ended(self.folder, self.process.pid)
-        record = statedir.read(self.folder)
+        said = stop_request.read_ending(self.folder, self.process.pid)
+        record = read_record(self.folder)
         self.close()
         if said:
             return Answer(name=self.name, state="stopped", said=said)
-        if record.get("supervisor") != self.process.pid or not statedir.lives(record):
+        if record.get("supervisor") != self.process.pid or not is_running(record):
             return Answer(name=self.name, state="stopped", said="its vm-run has ended")
         self.tell(self.name, "its vm-run was killed; the guest goes on and is stopped without it")
         return Orphan(self.name, record, self.wish, self.tell)
@@ -137,7 +139,7 @@ class Orphan:
         self.record = record
         file = record.get("file")
         self.room = Room(name, file if isinstance(file, str) else "")
-        self.room.own = statedir.Lock.take(f"{self.room.folder}/lock", name)
+        self.room.own = Lock.take(f"{self.room.folder}/lock", name)
         try:
             self.process = self.room.left_running(record)
             qmp = self._monitor(wish)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import time
@@ -12,13 +13,14 @@ from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.library import find
 from vm_spec.types import VmName
 from vm_state import statedir
-from vm_state.lock_owner import supervisor
+from vm_state.lock import Lock, find_supervisor, is_foreign, is_locked, lock_path, read_owner
+from vm_state.record import is_running, read_record
 from vm_stop.stop_jobs import Answer, Orphan, Supervised, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vm_state.statedir import Record
+    from vm_state.record import Record
 
     Job = Supervised | Orphan
     Tell = Callable[[str, str], None]
@@ -33,12 +35,12 @@ def running() -> list[str]:
     return sorted(
         name
         for name in statedir.names()
-        if statedir.is_locked(f"{statedir.folder(name)}/lock") or statedir.lives(_record(name))
+        if is_locked(f"{statedir.directory(name)}/lock") or is_running(_record(name))
     )
 
 
 def _record(name: str) -> Record:
-    return statedir.read(statedir.folder(name))
+    return read_record(statedir.directory(name))
 
 
 def stop(names: list[str], wish: Wish, tell: Tell, done: Callable[[Answer], None]) -> None:
@@ -88,11 +90,11 @@ def _asked(name: str, wish: Wish, tell: Tell) -> Answer | Job:
         raise VmError(Fault(problem=f"a VM's name {error}"), status=64) from None
     if name not in statedir.names():  # they are in a folder that only this user can write to
         return _nothing(name, {})
-    process = supervisor(statedir.folder(name), name)
+    process = find_supervisor(statedir.directory(name), name)
     if process:
         return Supervised(name, process, wish, tell)
     record = _record(name)
-    return Orphan(name, record, wish, tell) if statedir.lives(record) else _nothing(name, record)
+    return Orphan(name, record, wish, tell) if is_running(record) else _nothing(name, record)
 
 
 def _nothing(name: str, record: Record) -> Answer:
@@ -103,18 +105,18 @@ def _nothing(name: str, record: Record) -> Answer:
     """
     file = record.get("file")
     file = file if isinstance(file, str) and file else "" if record else find(name)
-    lock = statedir.lock_path(file) if file else ""
-    holder = statedir.holder(lock) if lock else {}
-    if statedir.is_elsewhere(holder):
-        return _elsewhere(name, holder, is_held=statedir.is_locked(lock))
-    if lock and statedir.is_locked(lock):
+    lock = lock_path(file) if file else ""
+    holder = read_owner(lock) if lock else {}
+    if is_foreign(holder):
+        return _elsewhere(name, holder, is_held=is_locked(lock))
+    if lock and is_locked(lock):
         problem = f"{name} is held on this host (pid {holder.get('pid', '?')}), not by you here"
         hint = "its state is in another user's folder, or in another XDG_RUNTIME_DIR"
-        raise VmError(Fault(problem=problem, hint=hint), status=statedir.BUSY)
+        raise VmError(Fault(problem=problem, hint=hint), status=os.EX_TEMPFAIL)
     if not (record or holder):
         return Answer(name=name, state="not running", said="is not running")
     room = Room(name, file)
-    room.own = statedir.Lock.take(f"{room.folder}/lock", name)
+    room.own = Lock.take(f"{room.folder}/lock", name)
     room.leave()
     left = "what a crash left is removed"
     if room.leftovers:
@@ -129,7 +131,7 @@ def _elsewhere(name: str, holder: Record, *, is_held: bool) -> Answer:
     else:
         said = f"was started on {host} (pid {pid}) and never ended there"
         hint = f"there: vm-stop {name}; if {host} is really down: vm-run --force {name}"
-    return Answer(name=name, state="elsewhere", said=said, hint=hint, status=statedir.BUSY)
+    return Answer(name=name, state="elsewhere", said=said, hint=hint, status=os.EX_TEMPFAIL)
 
 
 def _wait(jobs: list[Job], done: Callable[[Answer], None]) -> None:

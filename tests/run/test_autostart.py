@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.run.home import Home, command
-from tests.run.vm import Vm
+from tests.home import Home, command
+from tests.vm import Vm
 from vm_run.autostart import found, groups
 
 DIRECT = (

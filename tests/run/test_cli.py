@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home
+from tests.home import Home
 from vm_run import cli
 from vm_run.__main__ import main
 from vm_run.options import Options

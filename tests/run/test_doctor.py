@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home
+from tests.home import Home
 from vm_init import policy
 from vm_run import command
 from vm_run.host import linux, probe, report
@@ -321,7 +321,7 @@ def test_a_runtime_folder_of_others_is_missing(home: Home, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home.vm.folder / "gone"))
     assert probe.look().runtime.problem == ""
     monkeypatch.setattr(os, "access", refused)
-    assert probe.look().runtime.problem == "is not there, and cannot be made"
+    assert probe.look().runtime.path == f"/tmp/vm-{os.getuid()}"
 
 
 def test_the_kind_of_a_file_system_is_what_the_kernel_calls_it(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import FAKE_QEMU, Home
+from tests.home import FAKE_QEMU, Home
 from vm_run.host import linux
 from vm_run.host.requirements import Lockable, Pci, needs
 from vm_spec.devices import Passthru

@@ -18,7 +18,7 @@ from vm_spec.devices import ConsolePort, VirtioConsole
 from vm_spec.frozen import replace
 from vm_spec.machine import Com
 from vm_spec.types import FilePath, Label, VmName
-from vm_state.file_watch import Growth
+from vm_state.file_watch import FileWatch
 
 
 def all_of(tail: Tail) -> bytes:
@@ -75,7 +75,7 @@ def test_growth_is_told_once_each_time_it_is_asked_for(tmp_path: Path, wakeup: i
     log = tmp_path / "console.log"
     log.touch()
     told: list[int] = []
-    growth = Growth(str(log), lambda: told.append(1))
+    growth = FileWatch(str(log), lambda: told.append(1))
     for times in (1, 2):
         growth.arm()
         with log.open("ab") as file:

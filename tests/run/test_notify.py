@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import command
-from tests.run.vm import Vm
+from tests.home import command
+from tests.vm import Vm
 from vm_run.sd_notify import Manager, message
 
 

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home
+from tests.home import Home
 from vm_run.options import Options
 from vm_run.room import Room
 from vm_spec import VmError, load
 from vm_spec.machine import Description
 from vm_state import statedir
+from vm_state.platform import boot_id
 from vm_state.process import started_at
+from vm_state.record import write_record
 
 
 @pytest.fixture
@@ -35,9 +37,9 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def left(home: Home, pid: int, **changes: object) -> Path:
     """The record of a guest whose supervisor is gone."""
-    folder = statedir.make_folder("vm")
-    common = {"pid": pid, "started_at": started_at(pid), "boot_id": statedir.boot_id()}
-    statedir.write(folder, common | changes)
+    folder = statedir.make("vm")
+    common = {"pid": pid, "started_at": started_at(pid), "boot_id": boot_id()}
+    write_record(folder, common | changes)
     (home.vm.state / "supervisor.sock").touch()
     return home.vm.state
 
@@ -80,7 +82,7 @@ def test_a_read_only_folder_is_told(home: Home, description: Description) -> Non
 def test_a_lock_of_our_own_that_cannot_be_made_is_told(
     home: Home, description: Description
 ) -> None:
-    Path(statedir.make_folder("vm"), "lock").mkdir()
+    Path(statedir.make("vm"), "lock").mkdir()
     with pytest.raises(VmError, match="vm/lock: Is a directory") as caught:
         Room.enter(description, Options())
     assert caught.value.status == 69
@@ -118,7 +120,7 @@ def test_a_number_that_is_a_strangers_now_is_never_killed(
     assert child.poll() is None
     assert {entry.name for entry in folder.iterdir()} == {"lock"}  # its leftovers are swept
     with pytest.raises(VmError, match="no guest to recover"):
-        room.left_running({"pid": child.pid, "started_at": 1, "boot_id": statedir.boot_id()})
+        room.left_running({"pid": child.pid, "started_at": 1, "boot_id": boot_id()})
     with pytest.raises(VmError, match="no guest to recover"):
         room.left_running({"pid": 2**22 - 1})
     room.leave()

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.home import Home
 from tests.lacking import need
-from tests.run.home import Home
 from tests.run.test_slots import KINDS, described, devices, one, slots
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_run import cloud_init, dry_run
 from vm_run.host.requirements import MOST_SEED
 from vm_run.iso9660 import SECTOR, image

@@ -20,7 +20,7 @@ import pytest
 
 from tests.lacking import need
 from tests.run.tpm_given import DEFINE, RANDOM, READ, VALUE, WRITE, result, runs
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_run import starting, swtpm, swtpm_lock
 from vm_run.starting import Descriptors
 from vm_spec.fault import VmError

@@ -13,7 +13,7 @@ import pytest
 
 from tests.lacking import need
 from tests.run.tpm_given import DEFINE, EXTEND_PCR, READ, READ_PCR, VALUE, WRITE, result, runs
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_state.process import Process
 
 pytestmark = pytest.mark.real

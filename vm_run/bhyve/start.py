@@ -15,7 +15,6 @@ from vm_run.starting import Started, start
 from vm_run.wiring import Wiring
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING, replace
-from vm_state.statedir import BUSY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +113,8 @@ def _refuse_running(name: str) -> None:
     pid = bhyvectl.runner(name)
     if pid:
         problem = f"{name} is already running (pid {pid}), and no vm-run of yours has started it"
-        raise VmError(Fault(problem=problem, hint="stop it by what has started it"), status=BUSY)
+        hint = "stop it by what has started it"
+        raise VmError(Fault(problem=problem, hint=hint), status=os.EX_TEMPFAIL)
 
 
 def _traces(machine: Machine, way: Way, room: Room, argv: list[str]) -> Traces:

@@ -34,7 +34,7 @@ _BEFORE_NAME = len("/supervisor.sock")
 
 def look() -> Facts:
     """What this host is like now."""
-    place = os.path.dirname(statedir.folder("-"))
+    place = os.path.dirname(statedir.directory("-"))
     policy = "/usr/local" * platform.is_bsd() + _POLICY
     return Facts(
         bsd=platform.is_bsd(),

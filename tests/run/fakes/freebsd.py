@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.fakes.kernel import Kernel
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_run.bhyve import vmm
 from vm_state import lock
 
@@ -63,7 +63,7 @@ def own_locks() -> None:
     """Makes the locks of this process its own."""
     changes = {
         "INHERITED": False,
-        "holder": locker,
+        "owner_pid": locker,
         "_SET": fcntl.F_SETLK,
         "_SET_WAIT": fcntl.F_SETLKW,
         "_GET": fcntl.F_GETLK,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.vm import HOUSE, Vm
+from tests.vm import HOUSE, Vm
 from vm_run.__main__ import main
 
 FAKE_QEMU = "#!/bin/sh\nexit 0\n"

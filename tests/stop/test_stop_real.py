@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.person import Person
-from tests.run.vm import Vm
+from tests.person import Person
+from tests.vm import Vm
 from vm_state.process import started_at
 
 pytestmark = pytest.mark.real
