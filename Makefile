@@ -81,7 +81,7 @@ install: paths all
 	@if $(FOR_ALL); then $(MAKE) helper; else \
 	    echo 'the commands are installed; the root helper is not: it needs root and PREFIX=/usr/local'; fi
 
-# The link is for `sudo vm-init`: sudo compares the file behind it with the one that its rule names.
+# The link is for `sudo vm-init`, and sudo's rule names it too.
 # Nothing may start the helper before every part of it is known to be root's alone.
 helper: paths
 	install -d -m 755 '$(ROOT)/bin' '$(ROOT)/libexec/vmman' '$(DESTDIR)$(ETC)/vmman'
@@ -103,7 +103,7 @@ helper: paths
 	    { [ -d '$(DESTDIR)$(ETC)/sudoers.d' ] || install -d -m 750 '$(DESTDIR)$(ETC)/sudoers.d'; } && \
 	    rm -f '$(SUDOERS).new' && \
 	    '$(PYTHON)' -ISB -c 'import sys; sys.path.append("."); from vm_init.admission import sudoers; \
-	        sys.stdout.write(sudoers(*sys.argv[1:]))' '$(GROUP)' '$(HELPER)' >'$(SUDOERS).new' && \
+	        sys.stdout.write(sudoers(*sys.argv[1:]))' '$(GROUP)' '$(HELPER)' '$(PREFIX)/bin/vm-init' >'$(SUDOERS).new' && \
 	    visudo -cqf '$(SUDOERS).new' && chmod 440 '$(SUDOERS).new' && \
 	    mv -f '$(SUDOERS).new' '$(SUDOERS)' || { rm -f '$(SUDOERS).new'; exit 78; }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Boots a real guest from nothing: the first command to type on a bare Debian 12.
+# Boots a real guest from nothing: the first command to type on a bare Debian 12 or 13.
 #
 #   ./demo.sh     as an ordinary user, or as root: then it makes and uses the user vmman-demo
 #

@@ -20,6 +20,16 @@ check() { # SENTENCE COMMAND...
 }
 all_yes() { [ "$failures" -eq 0 ]; }
 have() { command -v "$1" >/dev/null 2>&1; }
+patiently() { # COMMAND...: a quiet one, which tells every ten seconds that it goes on
+    began=$(date +%s)
+    while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        say "  at it for $(($(date +%s) - began)) s"
+    done &
+    ticker=$! patiently_status=0
+    "$@" || patiently_status=$?
+    kill "$ticker" 2>/dev/null || true
+    return "$patiently_status"
+}
 
 # --- Debian's packages -------------------------------------------------------------------------
 
@@ -30,6 +40,9 @@ want() { # PACKAGE COMMAND...: the package is missing when the command fails
     "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
+can_sudo() { # asks for a password now, and not below a line that says what goes on
+    sudo -n true 2>/dev/null || sudo -v
+}
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 can_be_root() { [ "$(id -u)" -eq 0 ] || have sudo; }
 apt_install() {
@@ -44,17 +57,19 @@ known() { # PACKAGE...: whether apt has heard of each
 }
 update() {
     say 'apt-get update'
-    as_root apt-get -qq update
+    patiently as_root apt-get -qq update
 }
 
 install_missing() {
     [ -n "$missing" ] || { say 'every Debian package is here' && return; }
     have apt-get || { say "cannot install, this is not Debian:$missing" && return 1; }
     can_be_root || { say "cannot install, neither root nor sudo:$missing" && return 1; }
+    [ "$(id -u)" -eq 0 ] || can_sudo || return 1
     # shellcheck disable=SC2086  # one word for each package
     known $missing || update || return 1
     say "apt-get install$missing"
-    apt_install || { update && apt_install; } || { say "apt-get failed:$missing" && return 1; }
+    patiently apt_install || { update && patiently apt_install; } ||
+        { say "apt-get failed:$missing" && return 1; }
 }
 
 python=/usr/bin/python3
@@ -78,7 +93,7 @@ make_venv() { # an empty one, unless there is one that works
         die "$python is missing or older than Python 3.11"
     .venv/bin/python -m pip --version >/dev/null 2>&1 && return
     say "making .venv with $python"
-    "$python" -m venv --clear .venv
+    patiently "$python" -m venv --clear .venv
 }
 
 install_program() {
@@ -87,7 +102,7 @@ install_program() {
         say '.venv is up to date'
     else
         say 'installing vmman and the Python packages that it needs into .venv'
-        pip install --editable .
+        patiently pip install --editable .
         venv_state >.venv/has-run
     fi
 }

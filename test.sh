@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs every test that this machine can serve, and first sets up what they need on a bare Debian 12.
+# Runs every test that this machine can serve, and first sets up what they need, on a bare Debian 12
+# or 13.
 #
 #   ./test.sh                  all of them
 #   ./test.sh -k slots         words after the name go to pytest
@@ -50,9 +51,10 @@ if venv_has dev; then
 else
     say 'installing the project and what its tests need into .venv'
     rm -f .venv/has-*
-    pip install --editable '.[dev]'
+    patiently pip install --editable '.[dev]'
     # What `make install` will want, so that its test needs no network.
-    pip wheel --wheel-dir .venv/wheels 'setuptools>=77' '.[fast]'
+    say 'and the wheels that the test of make install needs'
+    patiently pip wheel --wheel-dir .venv/wheels 'setuptools>=77' '.[fast]'
     venv_state | tee .venv/has-run >.venv/has-dev
 fi
 PATH=$PWD/.venv/bin:$PATH

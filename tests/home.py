@@ -13,6 +13,8 @@ import pytest
 
 from tests.vm import HOUSE, Vm
 from vm_run.__main__ import main
+from vm_run.host import requirements
+from vm_spec.frozen import replace
 
 FAKE_QEMU = "#!/bin/sh\nexit 0\n"
 
@@ -76,12 +78,15 @@ def leftover(path: Path) -> None:
 def home(
     vm: Vm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Home]:
-    """Folders of one's own, and a QEMU that ends at once."""
+    """Folders of one's own, a QEMU that ends at once, and a /dev that opens."""
     made = Home(vm, capsys)
     for key, value in vm.environment().items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("PATH", f"{made.bin}:{os.environ['PATH']}")
     monkeypatch.setenv("QEMU_BIN", str(made.program("fake-qemu")))
+    for name in ("TUN", "VFIO"):
+        node = replace(getattr(requirements, name), path=os.devnull)
+        monkeypatch.setattr(requirements, name, node)
     yield made
 
 

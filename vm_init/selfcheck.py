@@ -29,6 +29,7 @@ def faults(lib: str = LIB, etc: str = ETC) -> list[str]:
     needed = [
         sys.executable,
         *filter(os.path.exists, sys.path),
+        f"{prefix}/bin",  # where sudo finds the helper
         f"{prefix}/libexec/vmman/vm-init",
         f"{etc}/vmman/policy.toml",
         lib,

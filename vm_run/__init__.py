@@ -26,3 +26,8 @@ def __getattr__(name: str) -> object:
 
     module = import_module(f"vm_run.{_HOME.get(name, name)}")
     return getattr(module, name) if name in _HOME else module
+
+
+def __dir__() -> list[str]:
+    """The names of the library, loaded or not."""
+    return __all__

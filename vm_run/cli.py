@@ -79,7 +79,6 @@ def _what(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPriv
         "-o", dest="overrides", metavar="KEY=VALUE", type=_override, action="append", default=[],
         help="lay one key over the description, such as mem=2G or cpu.cores=4",
     )  # fmt: skip
-    group.add_argument("extra", metavar="ARGS", nargs="*", help=argparse.SUPPRESS)
 
 
 def _look(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -177,8 +176,6 @@ def parse(argv: list[str]) -> Call:
     made = parser()
     ours, _, extra = _split(argv)
     call = made.parse_args(ours, namespace=Call())
-    if call.extra:
-        made.error(f"unexpected argument: {call.extra[0]}")
     call.extra = extra
     for_all = call.schema or call.imports or call.autostart or is_of_host(call)
     if not (call.name or call.config or for_all):

@@ -70,14 +70,16 @@ def _command(placed: Placed) -> tuple[str, list[Argument]]:
 
 
 def check(description: Description, target: str, vm: str) -> None:
-    """Looks whether this host has what a target needs.
+    """Looks whether a target could be started, and this host has what it needs.
 
     Raises:
-        VmError: with everything that it lacks (69).
+        VmError: the hypervisor cannot do what it asks for (65); with everything that the host
+            lacks (69).
     """
     from vm_run.host import check
 
     machine = select(description, target)
+    _command(place(description, machine))
     faults = check.lacks(machine, vm)
     for lookup in (program, _firmware):
         try:

@@ -21,7 +21,8 @@ class Wiring(Value):
     """The host's ends that a description does not name.
 
     Attributes:
-        accel: QEMU accelerators, the first that works is used.
+        accel: QEMU's accelerator; nominally one that works everywhere, for a line with kvm hangs
+            where it is pasted and KVM does not work.
         firmware: the host's own UEFI firmware, what `bootrom = "uefi"` stands for.
         state: the folder of a running machine's sockets and logs; it ends in the VM's name.
         logged: whether consoles are also written to files in `state`.
@@ -33,7 +34,7 @@ class Wiring(Value):
         pci: label of a passthru device with `lookup` -> address on this host, 0000:01:00.0.
     """
 
-    accel: tuple[str, ...] = ("kvm", "tcg")
+    accel: str = "tcg"
     firmware: str = "/usr/share/OVMF/OVMF_CODE_4M.fd"
     state: str = ""
     logged: bool = False

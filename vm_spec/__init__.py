@@ -36,3 +36,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(f"vm_spec.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The names of the library, loaded or not."""
+    return __all__

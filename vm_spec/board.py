@@ -161,6 +161,12 @@ class Qemu(Value):
     smp: str = ""
     args: Arguments = ()
 
+    @property
+    def needs_kvm(self) -> bool:
+        """Whether it can be run by KVM alone: that is named, or the host's own processor."""
+        named = self.accel == "kvm" or "accel=kvm" in self.machine.split(",")
+        return named or self.cpu.partition(",")[0] == "host"
+
 
 class Bhyve(Value):
     """What only bhyve has: the `[bhyve]` table.

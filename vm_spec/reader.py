@@ -85,12 +85,13 @@ class Reader:
     ) -> dict[str, Any]:
         """The fields that a table gives, read; faults are noted, also for unknown keys."""
         given: dict[str, Any] = {}
+        spelled: dict[str, str] = {}
         for key, item in raw.items():
             field = key.replace("-", "_")
             if field in skip or field not in cls.fields:
                 self.unknown((*path, key), cls.fields.keys() - set(skip))
-            elif field in given:
-                self.note((*path, key), f"is given twice, as {key} too")
+            elif spelled.setdefault(field, key) != key:
+                self.note((*path, key), f"is given twice, as {spelled[field]} too")
             else:
                 read = self.field(cls, field, item, (*path, key))
                 if read is not FAULTY:

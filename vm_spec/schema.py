@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 from vm_spec.devices import KINDS, Band, Device, Graphic
@@ -94,8 +95,8 @@ def _told(cls: type[Value]) -> dict[str, str]:
     """What the docstrings of a class and of those it builds on say of each field."""
     told: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        lines = (base.__doc__ or "").partition("Attributes:")[2]
-        for name, text in re.findall(r"^ {8}(\w+): (.+(?:\n {9,}.+)*)", lines, re.MULTILINE):
+        lines = inspect.cleandoc(base.__doc__ or "").partition("Attributes:")[2]
+        for name, text in re.findall(r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", lines, re.MULTILINE):
             told[name] = " ".join(text.split())
     return told
 

@@ -9,7 +9,7 @@
 #   OUTDIR/key         what it was made from
 #
 # Needs no root, no mount and no loop device. What is not installed is fetched with apt-get
-# and unpacked in a temporary folder, so a bare Debian 12 is enough. It does nothing when
+# and unpacked in a temporary folder, so a bare Debian 12 or 13 is enough. It does nothing when
 # OUTDIR is up to date. GUEST_HOST=/nonexistent makes it fetch kernel and busybox although
 # they are installed.
 set -eu
@@ -90,7 +90,8 @@ kernel_package() {
         sed -n 's/^ *Depends: \(linux-image-.*-cloud-amd64\)$/\1/p'
 }
 
-# Sets RELEASE and KERNEL (the folder that holds boot/ and lib/modules/).
+# Sets RELEASE, KERNEL (the folder that holds boot/) and TREE, where its modules are: the packages
+# of Debian 13 have no more /lib of their own.
 find_kernel() {
     RELEASE=$(installed_kernel)
     KERNEL=$HOST/
@@ -102,6 +103,8 @@ find_kernel() {
         RELEASE=${package#linux-image-}
         KERNEL=$ROOT
     fi
+    TREE=$KERNEL/lib/modules/$RELEASE
+    [ -d "$TREE" ] || TREE=$KERNEL/usr/lib/modules/$RELEASE
     step "kernel $RELEASE"
 }
 
@@ -140,7 +143,7 @@ SYSLINUX_MBR=/usr/lib/syslinux/mbr/mbr.bin
 # module_file NAME: its path; - and _ mean the same, some kernels compress.
 module_file() {
     pattern=$(echo "$1" | sed 's/[-_]/[-_]/g')
-    find "$KERNEL/lib/modules/$RELEASE/" -name "$pattern.ko" -o -name "$pattern.ko.xz" |
+    find "$TREE/" -name "$pattern.ko" -o -name "$pattern.ko.xz" |
         head -n 1
 }
 
@@ -175,6 +178,7 @@ fill_initrd() {
     for module in $MODULES; do
         copy_module "$module"
     done
+    [ -n "$(ls "$MODULE_TREE")" ] || fail "no module that the guest needs is in $TREE"
     "$BUSYBOX" depmod -b "$1" "$RELEASE"
     echo "$MODULES" | xargs -n 1 >"$1/etc/modules"
     echo "options scsi_mod scan=sync" >"$1/etc/modprobe.d/guest.conf"

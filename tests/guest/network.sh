@@ -6,6 +6,8 @@
 # It all happens in mount, network and process namespaces of its own. /etc and /usr/local are
 # overlays there, /run is empty, and the only links are what is made below: this host's network and
 # files stay as they are, and nothing is left when PID 1, which is this program too, has ended.
+# /dev/net/tun is a node of their own too, open to all as udev makes it: where no udev runs, as in
+# a container, the host's is root's alone.
 set -eu
 umask 022
 user=$1 guest=$2
@@ -32,15 +34,16 @@ separate() { # COMMAND...: in namespaces that end with it
 }
 
 if [ "${3:-}" != inside ]; then
-    [ -c /dev/net/tun ] || skip 'there is no /dev/net/tun here'
+    [ -c /dev/net/tun ] || skip 'there is no /dev/net/tun here (modprobe tun makes it)'
     want iproute2 have ip
     [ -z "$missing" ] || install_missing || skip 'it needs iproute2'
     # shellcheck disable=SC2016  # the inner shell expands it
     try='mount -t tmpfs demo /run && mkdir /run/up /run/work && mount -t sysfs demo /sys &&
         mount -t overlay -o lowerdir=/etc,upperdir=/run/up,workdir=/run/work demo /etc &&
-        ip link add "$0" type bridge'
+        mknod -m 666 /run/tun c 10 200 && mount --bind /run/tun /dev/net/tun &&
+        : <>/dev/net/tun && ip link add "$0" type bridge'
     why=$(separate sh -c "$try" "$BRIDGE" 2>&1) ||
-        skip "no namespaces, overlays or bridges can be made here (${why##*
+        skip "no namespaces, overlays, nodes or bridges can be made here (${why##*
 })"
     status=0
     separate env -i PATH="$PATH" LANG=C.UTF-8 \
@@ -56,6 +59,8 @@ trap 'exit 143' HUP TERM
 
 mount -t tmpfs -o mode=755 demo /run
 mount -t sysfs demo /sys
+mknod -m 666 /run/tun c 10 200
+mount --bind /run/tun /dev/net/tun
 overlay() { # FOLDER
     mkdir -p "/run/demo$1/up" "/run/demo$1/work"
     mount -t overlay -o "lowerdir=$1,upperdir=/run/demo$1/up,workdir=/run/demo$1/work" demo "$1"

@@ -7,8 +7,9 @@
         links = lab.run("ip", "-j", "link")
 
 Nothing that is done inside is seen outside, but for /dev: it is this machine's, because devtmpfs
-has one instance. Mount, network, PID and host name namespaces are its own, and PID 1 in it is in
-its network namespace too, as on a real machine.
+has one instance. Only its /dev/net/tun is the lab's own, open to all as udev makes it: where no
+udev runs, this machine's is root's alone. Mount, network, PID and host name namespaces are its
+own, and PID 1 in it is in its network namespace too, as on a real machine.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ root=$lab/root
 mount -t overlay -o "lowerdir=/,upperdir=$lab/up,workdir=$lab/wk" lab "$root"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 lab "$root/dev/shm"
+[ -c "$root/dev/net/tun" ] || { echo "there is no /dev/net/tun: modprobe tun" >&2; exit 1; }
+mknod -m 666 "$lab/tun" c 10 200
+mount --bind "$lab/tun" "$root/dev/net/tun"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t tmpfs -o mode=755 lab "$root/run"

@@ -42,8 +42,9 @@ def test_the_doas_example_is_what_the_code_generates() -> None:
 
 
 def test_sudo_is_asked_for_nothing_that_the_caller_chooses() -> None:
-    rule = admission.sudoers("kvm", "/opt/vmman/libexec/vmman/vm-init")
-    assert rule.startswith("Cmnd_Alias VMMAN_INIT = /opt/vmman/libexec/vmman/vm-init\n")
+    helper, link = "/opt/vmman/libexec/vmman/vm-init", "/opt/vmman/bin/vm-init"
+    rule = admission.sudoers("kvm", helper, link)
+    assert rule.startswith(f"Cmnd_Alias VMMAN_INIT = {link}, {helper}\n")
     assert rule.endswith("\n%kvm ALL = (root:root) NOPASSWD: NOSETENV: VMMAN_INIT\n")
     assert "*" not in rule
     assert "!setenv" in rule
@@ -59,6 +60,8 @@ def test_a_group_cannot_bring_a_rule_of_its_own(group: str) -> None:
 def test_a_path_cannot_bring_a_rule_of_its_own(helper: str) -> None:
     with pytest.raises(ValueError, match="cannot stand in a rule"):
         admission.doas(helper=helper)
+    with pytest.raises(ValueError, match="cannot stand in a rule"):
+        admission.sudoers(link=helper)
 
 
 def test_visudo_accepts_the_file() -> None:

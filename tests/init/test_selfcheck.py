@@ -56,6 +56,7 @@ def test_every_part_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {
         sys.executable,
         os.path.dirname(os.__file__),
+        f"{tmp_path}/bin",
         f"{tmp_path}/libexec/vmman/vm-init",
         f"{tmp_path}/etc/vmman/policy.toml",
         f"{tmp_path}/etc/sudoers.d/vmman",
@@ -71,7 +72,7 @@ LAB = """
 set -e
 mount -t tmpfs -o mode=755 tmpfs /usr/local
 umask 022
-mkdir -p /usr/local/lib/vmman /usr/local/libexec/vmman /usr/local/etc/vmman
+mkdir -p /usr/local/bin /usr/local/lib/vmman /usr/local/libexec/vmman /usr/local/etc/vmman
 cp -R "$1"/vm_init /usr/local/lib/vmman
 chown -R 0:0 /usr/local/lib/vmman
 chmod -R u=rwX,go=rX /usr/local/lib/vmman
@@ -82,6 +83,7 @@ from vm_init.selfcheck import faults
 print(sys.argv[1], *faults(etc="/usr/local/etc"), sep="|")' "$1"
 }
 check safe
+chmod o+w /usr/local/bin; check link; chmod o-w /usr/local/bin
 chmod g+w /usr/local/libexec; check parent; chmod g-w /usr/local/libexec
 chown 1234 /usr/local/lib/vmman/vm_init/nodes.py; check library
 chown 0 /usr/local/lib/vmman/vm_init/nodes.py
@@ -104,6 +106,7 @@ def test_threat_76_each_unsafe_part_of_an_installation_is_named() -> None:
     assert ran.returncode == 0, ran.stderr
     told = {line.split("|")[0]: line.split("|")[1:] for line in ran.stdout.splitlines()}
     assert told["safe"] == []
+    assert told["link"] == ["/usr/local/bin can be written by everybody"]
     assert told["parent"] == ["/usr/local/libexec can be written by group 0"]
     assert told["library"] == ["/usr/local/lib/vmman/vm_init/nodes.py belongs to uid 1234"]
     assert told["policy"] == ["/usr/local/etc/vmman/policy.toml can be written by everybody"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -29,6 +30,15 @@ def test_importing_the_library_alone_loads_no_supervisor() -> None:
         [sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", [vm_run, vm_spec])
+def test_the_library_shows_its_names_before_they_are_loaded(package: ModuleType) -> None:
+    code = f"import {package.__name__} as library; print(*dir(library))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == sorted(package.__all__)
 
 
 def test_a_name_that_the_library_has_not_is_an_attribute_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_a_file_with_a_name_and_one_without() -> None:
         ("-f", "the name of a VM is missing"),
         ("-- vm", "the name of a VM is missing"),
         ("-c ''", "the name of a VM is missing"),
-        ("vm other -f", "unexpected argument: other"),
+        ("vm other -f", "unrecognized arguments: other"),
         ("vm -f other", "unrecognized arguments: other"),
         ("vm --nope", "unrecognized arguments: --nope"),
         ("vm --dry", "unrecognized arguments: --dry"),
@@ -131,10 +132,10 @@ def test_help_has_examples_that_parse_and_every_exit_status() -> None:
 def test_help_names_every_option_once() -> None:
     shown = cli.parser().format_help()
     words = (
-        "-c |-t |-o |-d,|-f,|-p |-P |--explain|--schema|--check|--debug|--detach|--recover|--fix"
+        "-c|-t|-o|-d|-f|-p|-P|--explain|--schema|--check|--debug|--detach|--recover|--fix|--events"
     )
-    for word in [*words.split("|"), "--events", "--reboot-on"]:
-        assert f"  {word}" in shown or f", {word}" in shown, word
+    for word in [*words.split("|"), "--reboot-on"]:  # Python 3.13: -c, --config FILE
+        assert len(re.findall(rf"^  {word}\b", shown, re.MULTILINE)) == 1
 
 
 @pytest.mark.parametrize(

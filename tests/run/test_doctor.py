@@ -12,7 +12,7 @@ import pytest
 from tests.home import Home
 from vm_init import policy
 from vm_run import command
-from vm_run.host import linux, probe, report
+from vm_run.host import linux, probe, report, requirements
 from vm_run.host.facts import Bhyve, Facts, Folder, Kvm, Program
 from vm_run.host.finding import Finding
 from vm_run.room import Room
@@ -21,6 +21,7 @@ from vm_spec.frozen import replace
 from vm_state import platform
 
 GIB = 1 << 30
+MODPROBE = "sudo modprobe tun"
 GOOD = Facts(
     user="alice",
     hypervisor=Program(path="/usr/bin/qemu-system-x86_64", version="7.2.22"),
@@ -57,6 +58,7 @@ def test_a_host_that_has_everything_is_told_so_line_by_line() -> None:
         "ok       room       /tmp, 512 MiB free",
         "ok       vm-init    /usr/local/bin/vm-init; vm-init NAME --dry-run shows what "
         "/etc/vmman/policy.toml gives you",
+        "ok       taps       /dev/net/tun opens",
         "ok       IOMMU      12 groups, and VFIO",
         "ok       memlock    no limit",
         "ok       hugepages  500 of 512 free, 2048 KiB each",
@@ -86,7 +88,12 @@ def test_a_hypervisor_that_is_not_there_is_missing_with_how_to_get_it() -> None:
             "sudo usermod -aG kvm alice, then log in again",
         ),
         (Kvm(problem="denied", group="kvm", joined=True), "note", "not yours", "log in again: you"),
-        (Kvm(problem="denied", group="root"), "note", "the group root's", "ask the admin"),
+        (
+            Kvm(problem="denied", group="root"),
+            "note",
+            "the group root's",
+            "sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm, as udev does",
+        ),
         (
             Kvm(problem="Device or resource busy"),
             "missing",
@@ -114,6 +121,11 @@ def test_kvm_that_does_not_work_is_told_with_its_reason_and_the_next_step(
         ({"bwrap": Program(path="/b", problem="no")}, "bwrap", "/b does not work here"),
         ({"vm_init": ""}, "vm-init", "not there: cards in user mode only"),
         ({"policy_problem": "Permission denied"}, "vm-init", "policy.toml: Permission denied"),
+        (
+            {"tun": ("/dev/net/tun is not yours to open", "sudo chmod 666 /dev/net/tun")},
+            "taps",
+            "/dev/net/tun is not yours to open: cards in user mode and macvtaps only, no taps",
+        ),
         ({"iommu_groups": 0}, "IOMMU", "off: no PCI device can be given"),
         ({"vfio": False}, "IOMMU", "12 groups; VFIO is not loaded"),
         ({"memlock": 8 << 20}, "memlock", "8 MiB; a guest with a PCI device locks"),
@@ -249,6 +261,13 @@ def test_kvm_is_asked_for_a_machine_and_not_only_opened(
     assert kvm(monkeypatch, tmp_path / "kvm", False) == Kvm(problem="processor")
     found = kvm(monkeypatch, tmp_path / "kvm", True)
     assert found.problem == "Inappropriate ioctl for device"  # a file makes no machine
+
+
+def test_taps_are_tried_at_their_node(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.vm.runtime
+    for path, tun in (("/dev/null", ("", "")), ("/dev/no", ("/dev/no is missing", MODPROBE))):
+        monkeypatch.setattr(probe, "TUN", replace(requirements.TUN, path=path))
+        assert probe.look().tun == tun
 
 
 def test_who_may_not_open_kvm_is_told_whose_it_is(

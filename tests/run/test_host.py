@@ -46,7 +46,7 @@ def test_kvm_works_where_its_node_opens_and_the_processor_has_what_it_takes(
     if cpuinfo is not None:
         (tmp_path / "cpuinfo").write_text(cpuinfo)
     assert linux.kvm_works() is works
-    assert linux.accelerators() == (("kvm",) if works else ("tcg",))
+    assert linux.accelerator() == ("kvm" if works else "tcg")
 
 
 ADDRESS = "0000:01:00.0"

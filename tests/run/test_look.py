@@ -30,6 +30,7 @@ next_target = "default"
 [targets.install.cd.media]
 path = "x.iso"
 """
+DISKS = "".join(f'[disk.d{number}]\npath = "d.img"\n' for number in range(200))
 EXAMPLES = sorted((HOUSE / "examples").glob("*.toml"))
 
 
@@ -119,6 +120,14 @@ def test_a_description_that_was_shown_loads_again_and_is_the_same(home: Home, pa
         words = ["-d", "-t", target]
         first = home.says("-c", str(path), "vm", *words)
         assert home.says("-c", str(again), *words).out == first.out
+
+
+def test_a_check_tells_of_a_description_what_its_start_would(home: Home) -> None:
+    for text in (DISKS, 'com2 = "nmdm"'):
+        home.vm.describe(f'hypervisor = "qemu"\n{text}')
+        checked, started = home.says("vm", "--check"), home.says("vm", "--no-requirement-check")
+        assert (checked.status, checked.err) == (started.status, started.err)
+        assert checked.status == 65
 
 
 def test_the_schema_needs_no_vm(home: Home) -> None:

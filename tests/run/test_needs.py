@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -13,20 +14,25 @@ import pytest
 
 from tests.home import Home, leftover, listening
 from tests.vm import HOUSE
-from vm_run.host import endpoints, linux
+from vm_run.host import endpoints, linux, requirements
 from vm_run.host.requirements import (
+    KVM,
+    TUN,
+    VFIO,
     File,
     Folder,
     FreeSocket,
     Interface,
     Lockable,
     Need,
+    Node,
     Pci,
     Port,
     Tool,
     needs,
 )
 from vm_spec import Context, loads
+from vm_spec.frozen import replace
 from vm_spec.machine import Machine
 
 ordinary = pytest.mark.skipif(os.getuid() == 0, reason="root may open everything")
@@ -84,10 +90,15 @@ MADE = "qemu-img create -f {} {{}} 20G"
             emulation("passthru", src='"1:0:0"'),
             [
                 Lockable(bytes=(256 << 20) + (1 << 30)),
+                VFIO,
                 Pci(device="passthru passthru-0", address="0000:01:00.0"),
             ],
         ),
-        ('[net.a]\nname = "t0"', [Interface(device="virtio-net a", name="t0")]),
+        ('[net.a]\nname = "t0"', [TUN, Interface(device="virtio-net a", name="t0")]),
+        ('[qemu]\naccel = "kvm"', [KVM]),
+        ('[qemu]\ncpu = "host,pmu=off"', [KVM]),
+        ('[qemu]\nmachine = "q35,accel=kvm"', [KVM]),
+        ('[qemu]\naccel = "tcg"\nmachine = "q35,usb=off"', []),
         (
             '[net.a]\nname = "macvtap0"',
             [Interface(device="virtio-net a", name="macvtap0", macvtap=True)],
@@ -264,8 +275,49 @@ def test_a_tap_of_another_user_is_told_as_that(
     assert (fault.problem, fault.hint) == ("tap t0 belongs to another user", "sudo vm-init web")
 
 
+@pytest.mark.parametrize("node", [TUN, VFIO, KVM])
+@pytest.mark.parametrize(
+    ("number", "problem", "hint"),
+    [
+        (errno.EACCES, "{} is not yours to open", ""),
+        (errno.EPERM, "{} is not yours to open", "start this container with --device {}"),
+        (errno.ENOENT, "{} is missing", "sudo modprobe "),
+        (errno.ENODEV, "{}: No such device", "sudo modprobe "),
+    ],
+)
+def test_a_node_that_qemu_could_not_open_is_told_with_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, node: Node, number: int, problem: str, hint: str
+) -> None:
+    def refuse(path: str, flags: int) -> int:
+        assert (path, flags & os.O_ACCMODE) == (node.path, os.O_RDWR)
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    fault = linux.lack(node, "web")
+    assert fault
+    assert fault.problem == problem.format(node.path)
+    assert fault.hint.startswith(hint.format(node.path) or node.hint)
+
+
+@pytest.mark.parametrize(("flags", "problem"), [("svm", ""), ("sse2", "neither vmx nor svm")])
+def test_a_kvm_that_opens_and_would_hang_the_guest_is_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch, flags: str, problem: str
+) -> None:
+    (home.bin / "kvm").touch()
+    (home.bin / "cpuinfo").write_text(f"processor : 0\nflags : fpu {flags}\n")
+    monkeypatch.setattr(linux, "_KVM", str(home.bin / "kvm"))
+    monkeypatch.setattr(linux, "_CPUINFO", str(home.bin / "cpuinfo"))
+    monkeypatch.setattr(requirements, "KVM", replace(KVM, path=str(home.bin / "kvm")))
+    said = home.lacks('[qemu]\ncpu = "host"')
+    assert problem in said
+    assert bool(problem) == bool(said)
+
+
 IN_A_NAMESPACE = """
 mount -t sysfs sysfs /sys
+mount -t tmpfs -o mode=755 nodes /mnt
+mknod -m {mode} /mnt/tun c 10 200
+mount --bind /mnt/tun /dev/net/tun
 ip tuntap add dev t0 mode tap user {owner}
 exec setpriv --reuid 65533 --regid 65533 --clear-groups "$@"
 """
@@ -273,11 +325,17 @@ exec setpriv --reuid 65533 --regid 65533 --clear-groups "$@"
 
 @pytest.mark.root
 @pytest.mark.parametrize(
-    ("owner", "status", "said"),
-    [(65533, 0, ""), (65534, 69, "tap t0 belongs to another user\n    hint: sudo vm-init v")],
+    ("mode", "owner", "status", "said"),
+    [
+        (666, 65533, 0, ""),
+        (666, 65534, 69, "tap t0 belongs to another user\n    hint: sudo vm-init v"),
+        (600, 65533, 69, f"/dev/net/tun is not yours to open\n  hint: {TUN.hint}"),
+    ],
 )
-def test_a_real_tap_is_its_owners(owner: int, status: int, said: str) -> None:
-    script = IN_A_NAMESPACE.format(owner=owner)
+def test_a_real_tap_is_its_owners_where_taps_open(
+    mode: int, owner: int, status: int, said: str
+) -> None:
+    script = IN_A_NAMESPACE.format(mode=mode, owner=owner)
     words = ["-c", "-", "v", "--check"]
     done = subprocess.run(
         ["unshare", "-nm", "sh", "-ec", script, "sh", sys.executable, "-m", "vm_run", *words],
@@ -307,7 +365,7 @@ def test_a_port_in_use_is_told_with_its_address(home: Home, protocol: str) -> No
 
 
 def test_an_address_that_is_none_is_no_bug_of_ours(home: Home) -> None:
-    assert "tcp port 5900 of " in home.lacks(f'[graphic]\nhost = "{"x" * 80}"')
+    assert "tcp port 5900 of " in home.lacks(f'[graphic]\nhost = "{"x" * 80}"\npassword = "secret"')
 
 
 def test_a_socket_left_over_can_be_fixed(home: Home) -> None:

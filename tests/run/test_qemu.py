@@ -21,7 +21,6 @@ TEMPLATE = [
     "-sandbox", SANDBOX,
     "-name", "guest=web",
     "-machine", "q35,sata=off",
-    "-accel", "kvm",
     "-accel", "tcg",
     "-cpu", "max",
     "-smp", "1,sockets=1,cores=1,threads=1",
@@ -74,9 +73,11 @@ def test_each_key_has_its_option(fields: dict[str, Any], option: str, expected: 
 @pytest.mark.parametrize(
     ("fields", "wiring", "expected"),
     [
-        ({}, Wiring(accel=("tcg",)), ["tcg"]),
+        ({}, Wiring(accel="kvm"), ["kvm"]),
         ({"qemu": Qemu(accel=Accelerator("tcg"))}, Wiring(), ["tcg"]),
         ({"qemu": Qemu(machine="q35,accel=kvm")}, Wiring(), []),
+        ({"qemu": Qemu(cpu="host,pmu=off")}, Wiring(), ["kvm"]),
+        ({"qemu": Qemu(cpu="hostile")}, Wiring(), ["tcg"]),
     ],
 )
 def test_the_accelerator_is_named_once(

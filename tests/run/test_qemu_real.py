@@ -75,7 +75,7 @@ def outcome(machine: Placed, wiring: Wiring, *commands: str) -> tuple[int, str, 
 
 
 def wired(folder: Path) -> Wiring:
-    return Wiring(accel=("tcg",), state=str(folder), logged=True, attached=False)
+    return Wiring(state=str(folder), logged=True, attached=False)
 
 
 def image(folder: Path, name: str = "a.raw", size: int = 8 << 20) -> FilePath:
@@ -204,7 +204,7 @@ def test_the_password_comes_through_a_descriptor(tmp_path: Path, kind: str) -> N
     os.write(writer, b"secret-7")
     if kind == "pipe":
         os.close(writer)
-    wiring = Wiring(accel=("tcg",), state=str(tmp_path), fds={"vnc-password": fd})
+    wiring = Wiring(state=str(tmp_path), fds={"vnc-password": fd})
     graphic = Graphic(label=A, host="0.0.0.0", port=SCREEN_PORT, password="secret-7")  # noqa: S104
     status, answers, errors = outcome(placed(graphic=graphic), wiring, "info vnc")
     os.close(fd)

@@ -30,7 +30,7 @@ MACHINE: list[tuple[str, str]] = [
     ('initrd = "a"', "web.toml:1: initrd: needs a kernel\n  hint: add kernel = PATH"),
     ('varfile = "a"', 'web.toml:1: varfile: needs a bootrom\n  hint: add bootrom = "uefi", or the path of the firmware'),
     ('lpc_slot = "1:0:0"', "web.toml:1: lpc_slot: must be on bus 0"),
-    ("utc_clock = true\nutc-clock = true", "web.toml:2: utc-clock: is given twice, as utc-clock too"),
+    ("utc_clock = true\nutc-clock = true", "web.toml:2: utc-clock: is given twice, as utc_clock too"),
     ("emulations = 1", "web.toml:1: emulations: must be a list of tables: [[emulations]]"),
     ("emulations = [1]", "web.toml:1: emulations[0]: must be a table of keys and values"),
     ("disk = 1", "web.toml:1: disk: must be named: [disk.NAME]"),

@@ -1,5 +1,6 @@
 """The JSON Schema: it and the decoder agree."""
 
+import inspect
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,8 @@ from jsonschema import Draft202012Validator
 
 from tests.strategies import tables
 from vm_spec import Context, VmError, encode, loads
+from vm_spec.devices import Nvme
+from vm_spec.machine import Machine
 from vm_spec.schema import schema
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -90,6 +93,15 @@ def test_the_mtu_of_vmrun_is_a_text() -> None:
     found = {"name": "a", "emulations": [{"device": "virtio-net", "name": "tap0", "mtu": "9000"}]}
     assert faults(found) == []
     loads(json.dumps(found), Context(syntax="json"))
+
+
+def test_the_schema_is_the_same_where_python_dedents_docstrings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = schema()
+    for cls in (Machine, Nvme, *Nvme.__mro__[1:-1]):
+        monkeypatch.setattr(cls, "__doc__", inspect.cleandoc(cls.__doc__ or ""))
+    assert schema() == before
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

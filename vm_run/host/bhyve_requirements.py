@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vm_run.bhyve.lpc import FIRMWARE
-from vm_run.host.requirements import File, Lockable, OfFreeBsd, Tool, needs
+from vm_run.host.requirements import File, Lockable, Node, OfFreeBsd, Tool, needs
 from vm_run.wiring import null_modem
 from vm_spec.devices import Hda, Nic, Passthru, VirtioScsi
 from vm_spec.frozen import TYPE_CHECKING, replace
@@ -118,7 +118,7 @@ def needs_of(machine: Machine, detached: bool = False) -> list[Need]:
     return [
         *_kernel(machine, detached),
         *_start(machine),
-        *(_told(need) for need in common if not isinstance(need, Lockable)),
+        *(_told(need) for need in common if not isinstance(need, Lockable | Node)),
         *(need for device in machine.emulations for need in _device(device)),
     ]
 

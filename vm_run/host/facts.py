@@ -92,6 +92,7 @@ class Facts(Value):
         hypervisor: QEMU, or bhyve on FreeBSD.
         kvm: whether QEMU can use KVM.
         bhyve: what FreeBSD has for bhyve.
+        tun: (why /dev/net/tun, and so any tap, does not open, the next step); empty when it does.
         firmware: the UEFI firmware's file; empty without one.
         qemu_img: what vm-pull converts and looks into images with.
         bwrap: what vm-pull locks it up in.
@@ -114,6 +115,7 @@ class Facts(Value):
     hypervisor: Program
     kvm: Kvm = Kvm()
     bhyve: Bhyve = Bhyve()
+    tun: tuple[str, str] = ("", "")
     firmware: str = ""
     qemu_img: Program = Program()
     bwrap: Program = Program()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -11,6 +12,7 @@ from vm_run.host.requirements import (
     FreeSocket,
     Interface,
     Lockable,
+    Node,
     OfFreeBsd,
     Pci,
     Port,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from vm_run.host.requirements import Need
     from vm_spec.fault import Fault
 
-__all__ = ["accelerators", "kvm_works", "lack", "pci_address", "virtualizes"]
+__all__ = ["accelerator", "kvm_works", "lack", "opens", "pci_address", "virtualizes"]
 
 _SYS, _KVM, _CPUINFO = "/sys", "/dev/kvm", "/proc/cpuinfo"
 
@@ -35,11 +37,16 @@ def kvm_works() -> bool:
 
     A /dev/kvm that opens where the processor lacks vmx and svm hangs the guest that trusts it.
     """
+    return opens(_KVM) and virtualizes()
+
+
+def opens(node: str) -> bool:
+    """Whether a node opens: access(2) knows nothing of a container's limits, nor of modules."""
     try:
-        os.close(os.open(_KVM, os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(node, os.O_RDWR | os.O_CLOEXEC))
     except OSError:
         return False
-    return virtualizes()
+    return True
 
 
 def virtualizes() -> bool:
@@ -61,7 +68,7 @@ def lack(need: Need, vm: str) -> Fault | None:
             found = _folder(need)
         case Tool():
             found = None if which(need.name) else _no_tool(need)
-        case Interface() | Pci() | Lockable() | OfFreeBsd():
+        case Interface() | Pci() | Lockable() | Node() | OfFreeBsd():
             found = _of_system(need, vm)
         case Port() | FreeSocket():
             found = _end(need, vm)
@@ -70,7 +77,7 @@ def lack(need: Need, vm: str) -> Fault | None:
     return found
 
 
-def _of_system(need: Interface | Pci | Lockable | OfFreeBsd, vm: str) -> Fault | None:
+def _of_system(need: Interface | Pci | Lockable | Node | OfFreeBsd, vm: str) -> Fault | None:
     """What Linux and FreeBSD have each in its own way."""
     if platform.is_bsd() or isinstance(need, OfFreeBsd):
         from vm_run.host import freebsd as host_bsd
@@ -83,6 +90,8 @@ def _of_system(need: Interface | Pci | Lockable | OfFreeBsd, vm: str) -> Fault |
             return _pci(need, vm)
         case Lockable():
             return _lockable(need)
+        case Node():
+            return _of_kernel(need)
         case _:
             assert_never(need)
 
@@ -203,6 +212,23 @@ def _lockable(need: Lockable) -> Fault | None:
     return fault(need, problem, hint)
 
 
+def _of_kernel(need: Node) -> Fault | None:
+    """Opened to know, which does nothing with any of these, and is what QEMU will do."""
+    try:
+        os.close(os.open(need.path, os.O_RDWR | os.O_CLOEXEC))
+    except PermissionError as error:
+        allowed = f"start this container with --device {need.path}"
+        hint = allowed if error.errno == errno.EPERM else need.hint
+        return fault(need, f"{need.path} is not yours to open", hint)
+    except FileNotFoundError:
+        return fault(need, f"{need.path} is missing", f"sudo modprobe {need.module}")
+    except OSError as error:
+        return fault(need, f"{need.path}: {error.strerror}", f"sudo modprobe {need.module}")
+    if need.path == _KVM and not virtualizes():
+        return fault(need, "the processor has neither vmx nor svm, which KVM takes", need.hint)
+    return None
+
+
 def _word(path: str) -> str:
     """A file of sysfs; empty when it is not there or has nothing to say."""
     try:
@@ -247,6 +273,6 @@ def pci_address(lookup: tuple[str, str]) -> str:
     return pci.find(lookup)
 
 
-def accelerators() -> tuple[str, ...]:
-    """QEMU's accelerators that work here, best first."""
-    return ("kvm",) if kvm_works() else ("tcg",)
+def accelerator() -> str:
+    """The best of QEMU's accelerators that works here."""
+    return "kvm" if kvm_works() else "tcg"

@@ -13,6 +13,7 @@ import stat
 from vm_run import command
 from vm_run.host import linux
 from vm_run.host.facts import Bhyve, Facts, Folder, Kvm, Program
+from vm_run.host.requirements import TUN
 from vm_spec import library
 from vm_spec.fault import VmError
 from vm_spec.frozen import TYPE_CHECKING
@@ -42,6 +43,7 @@ def look() -> Facts:
         hypervisor=_hypervisor(),
         kvm=Kvm() if platform.is_bsd() else _kvm(),
         bhyve=_bhyve(),
+        tun=_tun(),
         firmware=_firmware(),
         qemu_img=_program("qemu-img", "--version"),
         bwrap=_program("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"),
@@ -66,6 +68,11 @@ def _bhyve() -> Bhyve:
     from vm_run.host import freebsd_probe as examination_bsd
 
     return examination_bsd.look()
+
+
+def _tun() -> tuple[str, str]:
+    lacking = linux.lack(TUN, "")
+    return (lacking.problem, lacking.hint) if lacking else ("", "")
 
 
 def _user() -> str:

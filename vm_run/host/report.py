@@ -35,6 +35,7 @@ def judge(facts: Facts) -> list[Finding]:
         _hypervisor(facts),
         _processor(facts),
         *_common(facts),
+        _taps(facts),
         _iommu(facts),
         _memlock(facts.memlock),
         _hugepages(facts.hugepages),
@@ -103,7 +104,8 @@ def _how_to_join(facts: Facts) -> str:
     if facts.kvm.joined:
         return f"log in again: you have been put into the group {facts.kvm.group}"
     if facts.kvm.group in ("root", "0"):
-        return "ask the admin: /dev/kvm is a group's in other places, such as kvm"
+        opened = "sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm, as udev does"
+        return f"{opened}; sudo usermod -aG kvm {facts.user}; log in again"
     return f"sudo usermod -aG {facts.kvm.group} {facts.user}, then log in again"
 
 
@@ -203,6 +205,14 @@ def _vm_init(facts: Facts) -> Finding:
         return Finding(verdict=NOTE, about=about, said=said, hint=hint)
     said = f"{facts.vm_init}; vm-init NAME --dry-run shows what {facts.policy} gives you"
     return Finding(verdict=OK, about=about, said=said)
+
+
+def _taps(facts: Facts) -> Finding:
+    problem, hint = facts.tun
+    if not problem:
+        return Finding(verdict=OK, about="taps", said="/dev/net/tun opens")
+    said = f"{problem}: cards in user mode and macvtaps only, no taps"
+    return Finding(verdict=NOTE, about="taps", said=said, hint=hint)
 
 
 def _iommu(facts: Facts) -> Finding:

@@ -34,6 +34,7 @@ __all__ = [
     "Interface",
     "Lockable",
     "Need",
+    "Node",
     "OfFreeBsd",
     "Pci",
     "Port",
@@ -122,6 +123,42 @@ class Lockable(Wanted):
     bytes: int
 
 
+class Node(Wanted):
+    """A node of Linux's that QEMU opens as this user, and that no description names.
+
+    The kernel makes it for root alone; udev's rules, where udev runs, open it to others.
+
+    Attributes:
+        path: where it is.
+        module: of the kernel, that makes it.
+        hint: how it is opened to this user.
+    """
+
+    path: str
+    module: str
+    hint: str
+
+
+TUN = Node(
+    path="/dev/net/tun",
+    module="tun",
+    hint="sudo chmod 666 /dev/net/tun, as udev does; it gives nothing away: a tap still opens "
+    "for its owner only",
+)
+VFIO = Node(
+    path="/dev/vfio/vfio",
+    module="vfio-pci",
+    hint="sudo chmod 666 /dev/vfio/vfio, as the kernel does; it gives nothing away: each device "
+    "is behind its group's node",
+)
+KVM = Node(
+    path="/dev/kvm",
+    module="kvm_intel (AMD: kvm_amd)",
+    hint="vm-run --check has the next step; or take kvm and the cpu host out of [qemu]: then the "
+    "guest is emulated",
+)
+
+
 class Port(Wanted):
     """A port that nobody listens on.
 
@@ -162,7 +199,7 @@ class OfFreeBsd(Wanted):
     """What only FreeBSD has: `vm_run.host.bhyve_requirements`."""
 
 
-Need = File | Folder | Interface | Pci | Lockable | Port | FreeSocket | Tool | OfFreeBsd
+Need = File | Folder | Interface | Pci | Lockable | Node | Port | FreeSocket | Tool | OfFreeBsd
 
 
 def fault(need: Wanted, problem: str, hint: str = "") -> Fault:
@@ -174,13 +211,17 @@ def needs(machine: Machine) -> list[Need]:
     """Everything a machine needs, the machine's own first, then by device in order."""
     found: list[Need] = [*_own(machine)]
     if any(isinstance(device, Passthru) for device in machine.emulations):
-        found.append(Lockable(bytes=machine.mem.bytes + OF_DEVICES))
+        found += [Lockable(bytes=machine.mem.bytes + OF_DEVICES), VFIO]
+    if any(isinstance(device, Nic) and device.backend == "tap" for device in machine.emulations):
+        found.append(TUN)
     for device in machine.emulations:
         found += _device(device, f"{device.kind} {device.label}")
     return found
 
 
 def _own(machine: Machine) -> Iterator[Need]:
+    if machine.qemu.needs_kvm:
+        yield KVM
     yield from _firmware(machine)
     for path in (machine.kernel, machine.initrd):
         if path:

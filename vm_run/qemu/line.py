@@ -63,7 +63,7 @@ def arguments(placed: Placed, wiring: Wiring = NOMINAL) -> list[Argument]:
         argument("-name", options("", guest=machine.name), key="name"),
         *_identity(machine),
         argument("-machine", _machine(on), key=_machine_key(machine)),
-        *_accelerators(machine, wiring),
+        *_accelerator(machine, wiring),
         argument("-cpu", _cpu(machine), key=_cpu_key(machine)),
         *_processors(machine),
         *_memory(machine),
@@ -125,15 +125,16 @@ def _machine_key(machine: Machine) -> str:
     return "qemu.machine" if machine.qemu.machine else ""
 
 
-def _accelerators(machine: Machine, wiring: Wiring) -> Iterator[Argument]:
+def _accelerator(machine: Machine, wiring: Wiring) -> Iterator[Argument]:
     """Nothing where the machine type's text names one already: QEMU refuses both at once."""
     if "accel=" in machine.qemu.machine:
         return
     if machine.qemu.accel:
         yield argument("-accel", machine.qemu.accel, key="qemu.accel")
-        return
-    for accelerator in wiring.accel:
-        yield argument("-accel", accelerator)
+    elif machine.qemu.needs_kvm:
+        yield argument("-accel", "kvm", key="qemu.cpu")
+    else:
+        yield argument("-accel", wiring.accel)
 
 
 def _cpu(machine: Machine) -> str:

@@ -39,12 +39,12 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
     """
     binary = program(placed.machine)
     wiring = Wiring(
-        accel=linux.accelerators(),
+        accel=linux.accelerator(),
         firmware=own_firmware(placed.machine),
         state=room.folder,
         logged=True,
         attached=not options.detached,
-        vhost=os.access("/dev/vhost-net", os.R_OK | os.W_OK),
+        vhost=_has_tap(placed.machine) and linux.opens("/dev/vhost-net"),
         fds=_descriptors(placed.machine, room, descriptors),
         pci=looked_up(placed),
     )
@@ -53,9 +53,14 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
     return Started(start(argv, descriptors), argv, monitor, _accelerated(placed.machine, wiring))
 
 
+def _has_tap(machine: Machine) -> bool:
+    nics = (device for device in machine.emulations if isinstance(device, Nic))
+    return any(nic.backend in ("tap", "macvtap") for nic in nics)
+
+
 def _accelerated(machine: Machine, wiring: Wiring) -> str:
     """What to say when the guest runs without the processor's help."""
-    if machine.qemu.accel or wiring.accel == ("kvm",):
+    if machine.qemu.accel or machine.qemu.needs_kvm or wiring.accel == "kvm":
         return ""
     return "KVM does not work here, so the guest is emulated (TCG), which is slower"
 
