@@ -20,10 +20,10 @@ UNFINISHED = re.compile(r"\b(TO[D]O|FIX[M]E)\b")
 SEES = {
     "vm_spec": set[str](),
     "vm_state": {"vm_spec"},
-    "vm_run": {"vm_spec", "vm_state", "vm_import", "vm_console"},
-    "vm_stop": {"vm_spec", "vm_state", "vm_run"},
+    "vm_run": {"vm_spec", "vm_state", "vm_import"},
+    "vm_stop": {"vm_spec", "vm_state"},
     "vm_console": {"vm_spec", "vm_state"},
-    "vm_import": {"vm_spec", "vm_run"},
+    "vm_import": {"vm_spec", "vm_state", "vm_run"},
     "vm_pull": {"vm_spec", "vm_state"},
     "vm_list": {"vm_spec", "vm_state"},
     "vm_init": set[str](),

@@ -27,7 +27,7 @@ from tests.typed import HOUSE, blocks, calls, typed, understood
 from tests.vm import Vm
 from vm_run.host import report
 from vm_run.host.facts import Facts, Folder, Kvm, Program
-from vm_run.messages import line, sentence
+from vm_run.messages import describe, describe_ending
 from vm_run.options import Ending
 from vm_spec import Context, loads, select
 from vm_spec.machine import Outcome
@@ -136,7 +136,7 @@ def test_what_vm_run_is_shown_to_say_of_an_installation_it_says() -> None:
         outcome=Outcome("poweroff"), target="default", asked=False, forced=False, detail="",
         why="only reboot restarts it", starts=2, seconds=83.0,
     )  # fmt: skip
-    said = [line(rebooted), sentence(ending)]
+    said = [describe(rebooted), describe_ending(ending)]
     assert shown("vm-run web -t install").splitlines() == [f"web: {text}" for text in said]
 
 

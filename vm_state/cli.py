@@ -11,7 +11,7 @@ from vm_spec.frozen import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["run_command"]
+__all__ = ["argv_of", "run_command"]
 
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # as a shell counts signals
 
@@ -48,3 +48,17 @@ def _print_error(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):  # standard error is gone; the exit status remains
         pass
+
+
+def argv_of(command: str) -> list[str]:
+    """The command line of another command of this installation, whatever PATH has.
+
+    It is the program beside ours; where we were started otherwise, Python runs its module.
+    """
+    ours = os.path.abspath(sys.argv[0])
+    beside = os.path.join(os.path.dirname(ours), command)
+    if os.path.basename(ours).startswith("vm-") and os.access(beside, os.X_OK):
+        return [beside]
+    module = f"{command.replace('-', '_')}.__main__"
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {module} import entry; entry()"
+    return [sys.executable, "-ISB", "-c", program]

@@ -6,6 +6,7 @@ vm-run writes it; vm-list, vm-stop, vm-console and a vm-run that takes the guest
 from __future__ import annotations
 
 import json
+import time
 
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.platform import boot_id, is_bsd
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from vm_spec.devices import Nic
     from vm_spec.machine import Machine
 
-__all__ = ["Record", "is_running", "parse", "read_file", "read_record", "summarize", "write_record"]
+__all__ = [
+    "Record",
+    "is_running",
+    "note_stopping",
+    "parse",
+    "read_file",
+    "read_record",
+    "summarize",
+    "write_record",
+]
 
 Record = dict[str, "Any"]
 _MOST = 1 << 20  # bytes
@@ -32,6 +42,14 @@ def read_record(directory: str) -> Record:
 def write_record(directory: str, record: Record) -> None:
     """Writes the record into a state directory; a reader sees the old one or the new one."""
     replace_file(f"{directory}/state.json", json.dumps(record, indent=1) + "\n")
+
+
+def note_stopping(directory: str) -> None:
+    """Records for vm-list, until the next start, that the guest has been asked to stop."""
+    try:
+        write_record(directory, read_record(directory) | {"stopping_since": time.time()})
+    except OSError:  # a full disk must not keep it from stopping
+        pass
 
 
 def read_file(path: str) -> Record:

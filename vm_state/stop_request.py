@@ -17,9 +17,10 @@ from vm_state.statedir import replace_file
 if TYPE_CHECKING:
     from vm_state.record import Record
 
-__all__ = ["ENDED", "SIGNAL", "read_ending", "take", "write", "write_ending"]
+__all__ = ["ENDED", "SIGNAL", "SIGNALS", "read_ending", "take", "write", "write_ending"]
 
 SIGNAL = signal.SIGUSR1  # unlike SIGTERM, a second one kills nothing: two vm-stops may ask at once
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, SIGNAL)  # all that stop a guest
 ENDED = "ended.json"
 _REQUEST = "stop.json"
 _LONGEST_S = 86400.0

@@ -18,7 +18,6 @@ from vm_list.detail import detail
 from vm_list.judge import judge
 from vm_list.survey import Row, survey
 from vm_list.traces import Trace
-from vm_run.room import Room
 from vm_spec import loads
 from vm_spec.fault import VmError
 from vm_spec.targets import select as machine_of
@@ -27,7 +26,7 @@ from vm_state import statedir
 from vm_state.lock import Lock, is_locked, lock_path
 from vm_state.platform import boot_id
 from vm_state.process import started_at
-from vm_state.record import is_running, read_record, summarize, write_record
+from vm_state.record import is_running, note_stopping, read_record, summarize, write_record
 
 HERE = os.uname().nodename
 GOOD = 'mem = "256M"\n'
@@ -232,13 +231,11 @@ def test_a_guest_that_has_been_asked_to_end_is_stopping(
     own = Lock.take(f"{folder}/lock", "web")
     try:
         before = only(vms).state
-        Room("web", str(vms / "web.toml")).note("running")
-        told = only(vms).state
-        Room("web", str(vms / "web.toml")).note("stopping")
+        note_stopping(folder)
         after = only(vms)
     finally:
         own.release()
-    assert (before, told, after.state, after.pid) == ("running", "running", "stopping", sleeper.pid)
+    assert (before, after.state, after.pid) == ("running", "stopping", sleeper.pid)
 
 
 def test_a_guest_that_nobody_watches_is_not_stopping(

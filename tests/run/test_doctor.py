@@ -11,11 +11,11 @@ import pytest
 
 from tests.home import Home
 from vm_init import policy
-from vm_run import command
+from vm_run import program
+from vm_run.claim import Claim
 from vm_run.host import linux, probe, report, requirements
 from vm_run.host.facts import Bhyve, Facts, Folder, Kvm, Program
 from vm_run.host.finding import Finding
-from vm_run.room import Room
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import replace
 from vm_state import platform
@@ -219,7 +219,7 @@ def test_without_a_hypervisor_the_status_is_69(home: Home, monkeypatch: pytest.M
     monkeypatch.setenv("QEMU_BIN", "/nowhere/qemu")
     said = home.says("--check")
     assert said.status == 69
-    assert said.out.startswith("missing  QEMU       /nowhere/qemu is not there\n")
+    assert said.out.startswith("missing  QEMU       /nowhere/qemu does not exist\n")
     assert "hint: install it (Debian: sudo apt install qemu-system-x86)" in said.out
 
 
@@ -324,9 +324,9 @@ def test_the_longest_name_that_is_told_is_the_longest_that_a_machine_can_have(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     longest = probe.look().longest_name
     assert 0 < longest < 64
-    Room("x" * longest, "")
+    Claim("x" * longest, "")
     with pytest.raises(VmError, match="too long a path for sockets"):
-        Room("x" * (longest + 1), "")
+        Claim("x" * (longest + 1), "")
 
 
 def refused(path: str, mode: int) -> bool:
@@ -415,5 +415,5 @@ def test_a_program_that_fails_is_told_with_its_line(
         raise VmError(Fault(problem=f"{argv[0]}: SIGSEGV"), status=69)
 
     assert home.vm.runtime
-    monkeypatch.setattr(command, "run", fails)
+    monkeypatch.setattr(program, "run", fails)
     assert probe.look().hypervisor.problem.endswith("fake-qemu: SIGSEGV")

@@ -433,7 +433,7 @@ def test_elsewhere_bhyve_is_what_lacks_and_nothing_of_freebsd_is_asked(
     text = f'com2 = "/dev/cuau0"\nhypervisor = "bhyve"\n{ROM}[disk.a]\npath = "a.img"\n{PASSTHRU}'
     said = freebsd.home.lacks(text)
     assert said.startswith("/rom.fd: No such file or directory\n")
-    assert "no-such-bhyve is not there\n" in said
+    assert "no-such-bhyve does not exist\n" in said
     assert "a.img: No such file or directory\n" in said
     assert "passthru" not in said
     assert "cuau0" not in said

@@ -14,7 +14,7 @@ from tests.run.test_bhyve_run import asked, ended, running
 from tests.vm import Vm
 from vm_run.bhyve.loader import Loading, argv, device_map, load
 from vm_run.pci_slots import place
-from vm_run.starting import Descriptors
+from vm_run.program import Descriptors
 from vm_run.supervisor import Signals
 from vm_spec import Context, loads
 from vm_spec.fault import VmError

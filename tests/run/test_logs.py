@@ -12,7 +12,7 @@ import pytest
 
 from vm_console.log import Tail
 from vm_run import logs
-from vm_run.record import consoles
+from vm_run.consoles import list_consoles
 from vm_spec import Machine
 from vm_spec.devices import ConsolePort, VirtioConsole
 from vm_spec.frozen import replace
@@ -137,13 +137,13 @@ def machine(**coms: str) -> Machine:
 def test_where_the_consoles_of_a_guest_are(
     kind: str, com: str, attached: bool, expected: tuple[str, str, str]
 ) -> None:
-    serial, virtio = consoles(machine(com1=com), kind, "/s", attached=attached)
+    serial, virtio = list_consoles(machine(com1=com), kind, "/s", attached=attached)
     assert (serial["kind"], serial["log"], serial["to"]) == expected
     assert (virtio["name"], virtio["to"]) == ("agent", f"{os.getcwd()}/a.sock")
 
 
 def test_the_other_ports_have_logs_of_their_own() -> None:
-    found = consoles(machine(com2="socket"), "qemu", "/s", attached=True)[0]
+    found = list_consoles(machine(com2="socket"), "qemu", "/s", attached=True)[0]
     assert found == {
         "name": "com2", "kind": "socket", "log": "/s/com2.log", "to": "/s/com2.sock",
     }  # fmt: skip

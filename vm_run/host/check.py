@@ -85,10 +85,10 @@ def _repair(missing: Iterable[Need], vm: str, note: Callable[[str], None]) -> No
             _remove_leftover(need.path, note)
         by_root = by_root or _is_vm_inits(need)
     if by_root:
-        from vm_run import command
+        from vm_run import program
 
         note(f"sudo vm-init {vm}")
-        command.run(["sudo", "vm-init", vm], terminal=True)
+        program.run(["sudo", "vm-init", vm], terminal=True)
 
 
 def _is_vm_inits(need: Need) -> bool:

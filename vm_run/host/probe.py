@@ -10,7 +10,7 @@ import os
 import re
 import stat
 
-from vm_run import command
+from vm_run import program
 from vm_run.host import linux
 from vm_run.host.facts import Bhyve, Facts, Folder, Kvm, Program
 from vm_run.host.requirements import TUN
@@ -101,7 +101,7 @@ def _program(name: str, *words: str) -> Program:
     if path is None:
         return Program()
     try:
-        said = command.run([path, *words])
+        said = program.run([path, *words])
     except VmError as error:
         return Program(path=path, problem=error.faults[0].problem)
     found = re.search(r"version (\d[\w.]*)", said)

@@ -12,17 +12,16 @@ import os
 from vm_run import qemu
 from vm_run.host import linux
 from vm_run.host.resolve import looked_up, own_firmware
-from vm_run.program import program
-from vm_run.starting import Started, listening, start
+from vm_run.program import Started, listen, program, start
 from vm_run.wiring import Wiring
 from vm_spec.devices import Nic
 from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vm_run.claim import Claim
     from vm_run.options import Options
     from vm_run.pci_slots import Placed
-    from vm_run.room import Room
-    from vm_run.starting import Descriptors
+    from vm_run.program import Descriptors
     from vm_spec.machine import Machine
 
 __all__ = ["started"]
@@ -30,7 +29,7 @@ __all__ = ["started"]
 QMP_FD, SUPERVISOR_FD, PASSWORD_FD, MACVTAP_FD = 7, 8, 9, 10
 
 
-def started(placed: Placed, room: Room, options: Options, descriptors: Descriptors) -> Started:
+def started(placed: Placed, claim: Claim, options: Options, descriptors: Descriptors) -> Started:
     """Starts QEMU.
 
     Raises:
@@ -41,15 +40,15 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
     wiring = Wiring(
         accel=linux.accelerator(),
         firmware=own_firmware(placed.machine),
-        state=room.folder,
+        state=claim.directory,
         logged=True,
         attached=not options.detached,
         vhost=_has_tap(placed.machine) and linux.opens("/dev/vhost-net"),
-        fds=_descriptors(placed.machine, room, descriptors),
+        fds=_descriptors(placed.machine, claim, descriptors),
         pci=looked_up(placed),
     )
     argv = [*qemu.argv(placed, wiring, binary), *options.extra]
-    monitor = _greeted(f"{room.folder}/supervisor.sock", placed.machine)
+    monitor = _greeted(f"{claim.directory}/supervisor.sock", placed.machine)
     return Started(start(argv, descriptors), argv, monitor, _accelerated(placed.machine, wiring))
 
 
@@ -65,12 +64,12 @@ def _accelerated(machine: Machine, wiring: Wiring) -> str:
     return "KVM does not work here, so the guest is emulated (TCG), which is slower"
 
 
-def _descriptors(machine: Machine, room: Room, descriptors: Descriptors) -> dict[str, int]:
+def _descriptors(machine: Machine, claim: Claim, descriptors: Descriptors) -> dict[str, int]:
     """What QEMU is given open: its monitors, a VNC password, macvtaps."""
     fds = {"qmp": QMP_FD, "supervisor": SUPERVISOR_FD}
     for name, theirs in fds.items():
-        listener = listening(f"{room.folder}/{name}.sock")
-        descriptors.give(listener.fileno(), theirs)
+        listener = listen(f"{claim.directory}/{name}.sock")
+        descriptors.add(listener.fileno(), theirs)
         listener.close()
     if machine.graphic and machine.graphic.password:
         fds["vnc-password"] = PASSWORD_FD
@@ -85,7 +84,7 @@ def _descriptors(machine: Machine, room: Room, descriptors: Descriptors) -> dict
 def _greeted(path: str, machine: Machine) -> int:
     """A connection to a monitor that does not run yet; what it reads first is there already.
 
-    A guest starts only after its supervisor is listening, so no event is ever lost; one that
+    A guest starts only after its supervisor is listen, so no event is ever lost; one that
     waits for a debugger is started by that.
     """
     waits = machine.gdb is not None and machine.gdb.startswith("w")
@@ -100,5 +99,5 @@ def _give_secret(secret: str, descriptors: Descriptors) -> None:
     read, write = os.pipe2(os.O_CLOEXEC)
     os.write(write, secret.encode())
     os.close(write)
-    descriptors.give(read, PASSWORD_FD)
+    descriptors.add(read, PASSWORD_FD)
     os.close(read)

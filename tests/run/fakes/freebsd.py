@@ -23,6 +23,7 @@ from tests.run.fakes.kernel import Kernel
 from tests.vm import Vm
 from vm_run.bhyve import vmm
 from vm_state import lock
+from vm_stop import stopping
 
 PROGRAMS = {
     "bhyve": "bhyve",
@@ -72,6 +73,11 @@ def own_locks() -> None:
         setattr(lock, name, value)
 
 
+def argv_of(command: str) -> list[str]:
+    """Another command, on the same FreeBSD."""
+    return [sys.executable, "-m", "tests.run.fakes.freebsd", command.replace("-", "_")]
+
+
 def install(vm: Vm, monkeypatch: pytest.MonkeyPatch, uid: int = 0) -> Kernel:
     """Puts a VM and this process on a FreeBSD of their own; the fakes are first in PATH."""
     folder = vm.folder / "freebsd"
@@ -89,6 +95,7 @@ def install(vm: Vm, monkeypatch: pytest.MonkeyPatch, uid: int = 0) -> Kernel:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     for name in ("NODES", "CONTROL", "os"):
         monkeypatch.setattr(vmm, name, getattr(vmm, name))
+    monkeypatch.setattr(stopping, "argv_of", argv_of)
     arrive(vm.variables)
     return Kernel(folder)
 
@@ -103,6 +110,7 @@ def until_it_waits(vm: Vm) -> None:
 
 if __name__ == "__main__":
     arrive(os.environ)
+    setattr(stopping, "argv_of", argv_of)  # noqa: B010  it is not for others
     own_locks()
     module, *sys.argv[1:] = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
