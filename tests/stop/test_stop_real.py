@@ -106,7 +106,7 @@ def test_a_guest_without_a_vm_run_is_still_at_its_console_and_is_stopped(
         done = stop(vm, "vm")
         assert (done.returncode, done.stdout[:27]) == (0, "vm: guest powered off after")
         assert done.stderr == "vm: powering off; forced after 60 s\n"
-        person.reads(b"vm: has ended")
+        person.reads(b"vm: guest powered off after")
         assert person.leaves() == 0
     finally:
         person.goes()
