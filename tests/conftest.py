@@ -3,13 +3,26 @@
 import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import home as homes
 from tests.lacking import lacking
+from tests.vm import Vm
 
 BUILD = Path(__file__).parent / "guest" / "build.sh"
+
+home = pytest.fixture(homes.home)
+
+
+@pytest.fixture
+def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
+    """A VM with directories of its own; what it leaves running is ended."""
+    made = Vm(tmp_path_factory.mktemp("v"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,16 +17,16 @@ from pathlib import Path
 import pytest
 
 from tests import terminal as terminals
+from tests.home import Home
+from tests.home import home as homes
 from tests.init.lab import Lab
 from tests.pull.server import Reply, Seen
 from tests.pull.whole import Puller
-from tests.run.home import Home
-from tests.run.home import home as homes
-from tests.run.vm import Vm
 from tests.terminal import PROMPT, Terminal
 from tests.typed import HOUSE, blocks, calls, typed, understood
+from tests.vm import Vm
 from vm_run.host import report
-from vm_run.messages import line, sentence
+from vm_run.messages import describe, describe_ending
 from vm_run.options import Ending
 from vm_spec import Context, loads, select
 from vm_spec.machine import Outcome
@@ -134,7 +134,7 @@ def test_what_vm_run_is_shown_to_say_of_an_installation_it_says() -> None:
         outcome=Outcome("poweroff"), target="default", asked=False, forced=False, detail="",
         why="only reboot restarts it", starts=2, seconds=83.0,
     )  # fmt: skip
-    said = [line(rebooted), sentence(ending)]
+    said = [describe(rebooted), describe_ending(ending)]
     assert shown("vm-run web -t install").splitlines() == [f"web: {text}" for text in said]
 
 

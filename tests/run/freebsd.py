@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home
+from tests.home import Home
 from vm_run import firmware
 from vm_run.bhyve import vmm
 from vm_run.host import bhyve_requirements as needs_bhyve

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.home import Home
 from tests.run import freebsd as hosts
 from tests.run.freebsd import FreeBsd
-from tests.run.home import Home
 from vm_run import firmware
 from vm_spec import Context, loads
 from vm_spec.fault import VmError

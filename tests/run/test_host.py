@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import FAKE_QEMU, Home
+from tests.home import FAKE_QEMU, Home
 from vm_run import qemu
 from vm_run.host import check, linux
 from vm_run.host.requirements import Memory, Pci
@@ -168,7 +168,7 @@ def test_a_hypervisor_that_is_not_there_is_told_with_how_to_get_it(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("/nowhere/qemu", "no-such-qemu"):
-        assert checked(home, monkeypatch, name) == f"{name} is not there\n{HINT}"
+        assert checked(home, monkeypatch, name) == f"{name} does not exist\n{HINT}"
 
 
 def test_a_hypervisor_that_may_not_be_run_is_told_as_that(
@@ -178,7 +178,7 @@ def test_a_hypervisor_that_may_not_be_run_is_told_as_that(
     program.chmod(0o644)
     for path in (str(program), str(home.bin), "bin/plain"):
         said = checked(home, monkeypatch, path)
-        assert said == f"{path} is no program that you may run\n{HINT}"
+        assert said == f"{path} is not a program that you may run\n{HINT}"
 
 
 def test_a_hypervisor_may_be_named_by_word_or_by_path(

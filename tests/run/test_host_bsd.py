@@ -440,7 +440,7 @@ def test_elsewhere_bhyve_is_what_lacks_and_nothing_of_freebsd_is_asked(
     monkeypatch.setenv("BHYVE_BIN", "no-such-bhyve")
     text = f'com2 = "/dev/cuau0"\nhypervisor = "bhyve"\n{ROM}[disk.a]\npath = "a.img"\n{PASSTHRU}'
     said = freebsd.home.lacks(text)
-    assert said.startswith("no-such-bhyve is not there\n")
+    assert said.startswith("no-such-bhyve does not exist\n")
     assert said.count("\n") == 2
 
 

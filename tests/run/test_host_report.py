@@ -13,14 +13,13 @@ from typing import NoReturn
 
 import pytest
 
-from tests.run.home import Home
+from tests.home import Home
 from vm_init import policy
 from vm_run import firmware
 from vm_run.host import freebsd_report, linux, report, requirements
-from vm_run.room import Room
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import replace
-from vm_state import platform
+from vm_state import platform, statedir
 
 GIB = 1 << 30
 Result = tuple[str, str, str]
@@ -117,7 +116,7 @@ def test_a_host_that_has_everything_says_so_line_by_line(home: Home, host: Path)
 
 def test_without_a_hypervisor_no_guest_can_run(home: Home, host: Path) -> None:
     for text, what in (
-        (None, f"{home.bin}/fake-qemu is not there"),
+        (None, f"{home.bin}/fake-qemu does not exist"),
         (broken("no such library"), "--version: exit status 1: no such library"),
     ):
         (home.bin / "fake-qemu").unlink()
@@ -232,9 +231,9 @@ def test_the_longest_name_that_is_noted_is_the_longest_that_a_vm_can_have(
     assert verdict == "ok"
     assert found
     longest = int(found[1])
-    Room("x" * longest, "")
+    statedir.make("x" * longest)
     with pytest.raises(VmError, match="too long a path for sockets"):
-        Room("x" * (longest + 1), "")
+        statedir.make("x" * (longest + 1))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / ("y" * 60)))
     assert result("state")[0] == "missing"
 

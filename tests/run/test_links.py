@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.vm import HOUSE
+from tests.vm import HOUSE
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 

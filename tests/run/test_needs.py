@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home, leftover, listening
-from tests.run.vm import HOUSE
+from tests.home import Home, leftover, listening
+from tests.vm import HOUSE
 from vm_run import qemu
 from vm_run.host import check, linux, requirements
 from vm_run.host.requirements import (

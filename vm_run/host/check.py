@@ -10,7 +10,7 @@ import stat
 
 from vm_run.host import linux, requirements
 from vm_run.host.requirements import Directory, File, Port, Socket, Tool, fault
-from vm_run.program import hypervisor
+from vm_run.program import hypervisor, run
 from vm_spec.devices import Passthru
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING
@@ -187,10 +187,8 @@ def _repair(missing: Iterable[Requirement], vm: str, note: Callable[[str], None]
                 pass  # it is still there, and reported as that
         by_root = by_root or _is_vm_inits(need)
     if by_root:
-        from vm_run import command
-
         note(f"sudo vm-init {vm}")
-        command.run(["sudo", "vm-init", vm], terminal=True)
+        run(["sudo", "vm-init", vm], terminal=True)
 
 
 def _is_vm_inits(need: Requirement) -> bool:

@@ -11,10 +11,10 @@ import os
 import re
 import stat
 
-from vm_run import command, firmware
+from vm_run import firmware
 from vm_run.host import linux, requirements
 from vm_run.host.check import check
-from vm_run.program import program
+from vm_run.program import program, run
 from vm_spec import library
 from vm_spec.fault import Fault, VmError, printable
 from vm_spec.frozen import TYPE_CHECKING
@@ -78,7 +78,7 @@ def hypervisor() -> str:
     path = program(Machine(name=VmName("plain")))
     if platform.is_bsd():
         return f"{os.uname().release} {path}"
-    found = re.search(r"version (\d[\w.]*)", command.run([path, "--version"]))
+    found = re.search(r"version (\d[\w.]*)", run([path, "--version"]))
     return f"{found[1]} {path}" if found else path
 
 
@@ -108,7 +108,7 @@ def uefi() -> str:
 
 def state() -> str:
     """The place of state directories: sockets and logs of running VMs."""
-    place = os.path.dirname(statedir.folder("-"))
+    place = os.path.dirname(statedir.directory("-"))
     path, hint = os.path.dirname(place), "set XDG_RUNTIME_DIR to another directory of your own"
     longest = statedir.longest_socket() - len(os.fsencode(f"{place}//supervisor.sock"))
     if not _is_own(path):
@@ -208,7 +208,7 @@ def _run(argv: list[str], hint: str) -> str:
     if path is None:
         raise lacking("missing", hint)
     try:
-        command.run([path, *argv[1:]])
+        run([path, *argv[1:]])
     except VmError as error:
         raise lacking(error.faults[0].problem, hint) from None
     return path
@@ -233,7 +233,7 @@ def policy() -> str:
 def self_check() -> str:
     """Whether all that runs as root is root's alone."""
     path = which("vm-init") or which("/usr/local/bin/vm-init")
-    return command.run([path, "--self-check"]).strip() if path else ""
+    return run([path, "--self-check"]).strip() if path else ""
 
 
 def _taps() -> str:

@@ -12,25 +12,24 @@ from vm_run import qemu
 from vm_run.firmware import own_firmware
 from vm_run.host import linux
 from vm_run.host.check import look_up
-from vm_run.program import program
+from vm_run.program import Started, listen, program, start
 from vm_run.qemu.devices import PASSWORD_FD
 from vm_run.qemu.net import FIRST_FD, macvtaps
 from vm_run.resources import Resources
-from vm_run.starting import Started, listening, start
 from vm_spec.devices import Nic
 from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vm_run.claim import Claim
     from vm_run.options import Options
     from vm_run.pci_slots import Placed
-    from vm_run.room import Room
-    from vm_run.starting import Descriptors
+    from vm_run.program import Descriptors
     from vm_spec.machine import Machine
 
 CONTROL_FDS = {"qmp": 7, "supervisor": 8}
 
 
-def started(placed: Placed, room: Room, options: Options, descriptors: Descriptors) -> Started:
+def started(placed: Placed, claim: Claim, options: Options, descriptors: Descriptors) -> Started:
     """Starts QEMU.
 
     Raises:
@@ -42,15 +41,15 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
     resources = Resources(
         accel="kvm" if linux.kvm_works() else "tcg",
         firmware=own_firmware(machine),
-        state=room.folder,
+        state=claim.directory,
         logged=True,
         attached=not options.detached,
         vhost=_has_tap(machine) and linux.opens("/dev/vhost-net"),
-        fds=_descriptors(machine, room, descriptors),
+        fds=_descriptors(machine, claim, descriptors),
         pci=look_up(placed),
     )
     argv = [*qemu.argv(placed, resources, binary), *options.extra]
-    monitor = _greet(f"{room.folder}/supervisor.sock", machine)
+    monitor = _greet(f"{claim.directory}/supervisor.sock", machine)
     return Started(start(argv, descriptors), argv, monitor, _warn_of_tcg(machine, resources))
 
 
@@ -65,12 +64,12 @@ def _warn_of_tcg(machine: Machine, resources: Resources) -> str:
     return "KVM does not work here, so the guest is emulated (TCG), which is slower"
 
 
-def _descriptors(machine: Machine, room: Room, descriptors: Descriptors) -> dict[str, int]:
+def _descriptors(machine: Machine, claim: Claim, descriptors: Descriptors) -> dict[str, int]:
     """Opens what QEMU inherits: its monitors, a VNC password, macvtaps; name -> descriptor."""
     fds = dict(CONTROL_FDS)
     for name, theirs in CONTROL_FDS.items():
-        listener = listening(f"{room.folder}/{name}.sock")
-        descriptors.give(listener.fileno(), theirs)
+        listener = listen(f"{claim.directory}/{name}.sock")
+        descriptors.add(listener.fileno(), theirs)
         listener.close()
     if machine.graphic and machine.graphic.password:
         fds["vnc-password"] = PASSWORD_FD
@@ -99,5 +98,5 @@ def _pass_secret(secret: str, descriptors: Descriptors) -> None:
     read, write = os.pipe2(os.O_CLOEXEC)
     os.write(write, secret.encode())
     os.close(write)
-    descriptors.give(read, PASSWORD_FD)
+    descriptors.add(read, PASSWORD_FD)
     os.close(read)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.home import Home
 from tests.lacking import need
-from tests.run.home import Home
-from tests.run.test_slots import KINDS, described, devices, one, slots
-from tests.run.vm import Vm
+from tests.run.test_pci_slots import KINDS, described, devices, one, slots
+from tests.vm import Vm
 from vm_run import cloud_init, dry_run
+from vm_run.cloud_init import SECTOR, image
 from vm_run.host.requirements import MOST_SEED
-from vm_run.iso9660 import SECTOR, image
 from vm_run.pci_slots import SEED, place
 from vm_spec import Context, VmError, loads, select
 from vm_spec.machine import Machine
@@ -44,7 +44,7 @@ def machine(folder: Path, text: str, name: str = "web") -> Machine:
 
 
 def instance(made: Machine) -> str:
-    return cloud_init.files(made)["meta-data"].decode().splitlines()[0]
+    return cloud_init.read_files(made)["meta-data"].decode().splitlines()[0]
 
 
 def faults(description: str) -> str:
@@ -98,7 +98,7 @@ def test_more_files_than_one_folder_holds_are_refused() -> None:
 
 def test_a_guest_is_told_its_name_and_what_to_do(tmp_path: Path) -> None:
     made = machine(tmp_path, 'user-data = "user-data"\nnetwork-config = "network-config"')
-    assert cloud_init.make(made, str(tmp_path)) == ""
+    assert cloud_init.write_image(made, str(tmp_path)) == ""
     found = read_back(tmp_path / "cloud-init.iso")
     assert found["user-data"] == CONFIG.encode()
     assert found["network-config"] == b"network-config: 1\n"
@@ -108,13 +108,13 @@ def test_a_guest_is_told_its_name_and_what_to_do(tmp_path: Path) -> None:
 
 
 def test_an_empty_table_gives_both_files_that_must_be_there(tmp_path: Path) -> None:
-    found = cloud_init.files(machine(tmp_path, ""))
+    found = cloud_init.read_files(machine(tmp_path, ""))
     assert [*found] == ["user-data", "meta-data"]
     assert found["user-data"] == b""
 
 
 def test_meta_data_is_taken_as_it_is(tmp_path: Path) -> None:
-    found = cloud_init.files(machine(tmp_path, 'meta-data = "meta-data"'))
+    found = cloud_init.read_files(machine(tmp_path, 'meta-data = "meta-data"'))
     assert found["meta-data"] == b"meta-data: 1\n"
 
 
@@ -141,7 +141,7 @@ def test_the_image_is_its_owners_alone(tmp_path: Path) -> None:
     """It may hold passwords."""
     old = os.umask(0)
     try:
-        cloud_init.make(machine(tmp_path, ""), str(tmp_path))
+        cloud_init.write_image(machine(tmp_path, ""), str(tmp_path))
     finally:
         os.umask(old)
     assert (tmp_path / "cloud-init.iso").stat().st_mode & 0o777 == 0o600
@@ -151,7 +151,7 @@ def test_a_link_in_the_place_of_the_image_is_not_followed(tmp_path: Path) -> Non
     made = machine(tmp_path, "")
     (tmp_path / "cloud-init.iso").symlink_to(tmp_path / "user-data")
     with pytest.raises(VmError) as caught:
-        cloud_init.make(made, str(tmp_path))
+        cloud_init.write_image(made, str(tmp_path))
     assert caught.value.status == 74
     assert (tmp_path / "user-data").read_text() == CONFIG
 
@@ -172,8 +172,8 @@ BEGINNINGS = {
 def test_user_data_that_cloud_init_would_ignore_is_told(tmp_path: Path, text: str) -> None:
     made = machine(tmp_path, 'user-data = "user-data"')
     (tmp_path / "user-data").write_text(text)
-    note = cloud_init.make(made, str(tmp_path))
-    expected = f"{tmp_path}/user-data: cloud-init will ignore it: it begins with nothing that says"
+    note = cloud_init.write_image(made, str(tmp_path))
+    expected = f"cloud-init will ignore {tmp_path}/user-data: it begins with nothing that says"
     assert note.startswith(expected) != BEGINNINGS[text]
     assert bool(note) != BEGINNINGS[text]
 
@@ -198,7 +198,7 @@ def test_a_file_that_is_too_large_is_told_and_never_read_whole(home: Home) -> No
     assert home.lacks('[cloud-init]\nuser-data = "big"\n') == f"cloud-init:\n  {told}\n"
     made = loads('[cloud-init]\nuser-data = "big"', Context(folder=str(home.folder), name="web"))
     with pytest.raises(VmError, match="is no regular file of at most 1024 KiB"):
-        cloud_init.files(made.machine)
+        cloud_init.read_files(made.machine)
 
 
 def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(home: Home) -> None:
@@ -300,7 +300,7 @@ def test_it_is_made_before_each_start_and_gone_after_the_end(home: Home) -> None
         (home.folder / "first").write_text(text)
         said = home.says("vm")
         assert said.status == 0, said.err
-        assert ("cloud-init will ignore it" in said.err) == (text != CONFIG)
+        assert ("cloud-init will ignore" in said.err) == (text != CONFIG)
         found.append(read_back(home.vm.folder / "seen.iso"))
     assert [one["user-data"].decode() for one in found] == [CONFIG, "hostname: odd\n"]
     assert found[0]["meta-data"] != found[1]["meta-data"]

@@ -1,4 +1,4 @@
-"""Processes that are not our children, as FreeBSD tells of them. Untested on FreeBSD."""
+"""Processes that are not our children, as FreeBSD reports them. Untested on FreeBSD."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ import pytest
 
 from tests.lacking import need
 from vm_state import process
-from vm_state import process_freebsd as process_bsd
 
 
 @pytest.fixture
-def ps() -> None:
-    """The system's ps(1), which knows `lstart` on FreeBSD and on Linux."""
+def ps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No /proc, but the system's ps(1), which knows `lstart` on FreeBSD and on Linux."""
     need("ps")
+    monkeypatch.setattr(process, "_LINUX", False)
+    monkeypatch.setattr(process, "_descriptor", os.pidfd_open)
 
 
 @pytest.mark.usefixtures("ps")
 def test_a_process_has_one_start_and_another_process_another() -> None:
-    born = process_bsd.started_at(1)
+    born = process.started_at(1)
     other = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
     try:
-        started = process_bsd.started_at(other.pid)
-        assert started == process_bsd.started_at(other.pid)
+        started = process.started_at(other.pid)
+        assert started == process.started_at(other.pid)
         assert abs(started - time.time()) < 3000  # less than any time zone is off
         assert 0 < born <= started
     finally:
         other.communicate()
-    assert process_bsd.started_at(other.pid) == 0
+    assert process.started_at(other.pid) == 0
 
 
 @pytest.mark.usefixtures("ps")
@@ -41,14 +42,15 @@ def test_a_process_that_has_ended_is_none_before_anybody_asked_how() -> None:
     other = subprocess.Popen(["true"], stdin=subprocess.DEVNULL)
     watched = process.Process(other.pid, is_child=False)
     select.select([watched.fd], [], [], 30)
-    assert process_bsd.started_at(other.pid) == 0
+    assert process.started_at(other.pid) == 0
     watched.close()
     other.wait()
 
 
+@pytest.mark.usefixtures("ps")
 def test_without_ps_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert process_bsd.started_at(os.getpid()) == 0
+    assert process.started_at(os.getpid()) == 0
 
 
 class Event:
@@ -97,13 +99,12 @@ def test_a_kqueue_tells_how_a_process_that_is_no_child_has_ended(
     ended.close()
 
 
-@pytest.mark.usefixtures("ps")
 def test_the_start_of_a_process_is_asked_of_ps_where_there_is_no_proc(
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     ticks = process.started_at(os.getpid())
     here = process.uptime(ticks)
-    monkeypatch.setattr(process, "_LINUX", False)
+    request.getfixturevalue("ps")
     started = process.started_at(os.getpid())
-    assert started == process_bsd.started_at(os.getpid()) != ticks
+    assert started != ticks
     assert abs(process.uptime(started) - here) < 3000  # less than any time zone is off

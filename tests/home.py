@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.vm import HOUSE, Vm
+from tests.vm import HOUSE, Vm
+from vm_import.__main__ import main as import_main
 from vm_run.__main__ import main
 from vm_run.host import requirements
 from vm_spec.frozen import replace
@@ -48,7 +49,8 @@ class Home:
     def says(self, *words: str) -> Said:
         """What `vm-run WORDS...` answers, in this process."""
         self._capsys.readouterr()
-        status = main(list(words))
+        executes = words[:1] == ("--import",)
+        status = import_main(list(words[1:])) if executes else main(list(words))
         out, err = self._capsys.readouterr()
         return Said(status, out, err)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vm_spec.fault import VmError
-from vm_state.parser import Parser, told_version
+from vm_state.parser import Parser, version_line
 
 
 def a_parser() -> Parser:
@@ -44,5 +44,5 @@ def test_the_version_is_told_for_the_command_that_was_asked(
     with pytest.raises(SystemExit) as left:
         parser.parse_args(["--version"])
     assert left.value.code == 0
-    assert capsys.readouterr().out == told_version("vm-sing")
-    assert told_version("vm-sing").startswith("vm-sing ")
+    assert capsys.readouterr().out == version_line("vm-sing")
+    assert version_line("vm-sing").startswith("vm-sing ")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HOUSE = Path(__file__).parents[2]
+HOUSE = Path(__file__).parents[1]
 
 
 class Vm:

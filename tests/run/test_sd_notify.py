@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import command
-from tests.run.vm import Vm
-from vm_run.sd_notify import Manager, message
+from tests.home import command
+from tests.vm import Vm
+from vm_run.sd_notify import message, to_manager
 
 
 class Listener:
@@ -103,7 +103,7 @@ def test_a_vm_that_cannot_be_started_is_never_ready(vm: Vm, listener: Listener) 
 
 def test_a_manager_may_have_an_abstract_address(tmp_path: Path) -> None:
     listener = Listener(f"@vmman-test-{tmp_path}")
-    Manager(listener.address).hear({"event": "running"})
+    to_manager(listener.address)({"event": "running"})
     listener.drain()
     listener.socket.close()
     assert listener.heard == ["READY=1\nSTATUS=running"]
@@ -113,10 +113,10 @@ def test_a_manager_that_is_gone_is_no_reason_to_leave_a_guest(
     tmp_path: Path, listener: Listener
 ) -> None:
     listener.socket.close()
-    Manager(listener.address).hear({"event": "running"})
-    Manager(str(tmp_path / "nothing")).hear({"event": "running"})
+    to_manager(listener.address)({"event": "running"})
+    to_manager(str(tmp_path / "nothing"))({"event": "running"})
     (tmp_path / "file").touch()
-    Manager(str(tmp_path / "file")).hear({"event": "running"})
+    to_manager(str(tmp_path / "file"))({"event": "running"})
     assert (tmp_path / "file").read_bytes() == b""
 
 

@@ -10,7 +10,7 @@ import sys
 import termios
 import time
 
-from tests.run.vm import Vm
+from tests.vm import Vm
 
 
 class Person:

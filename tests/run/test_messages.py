@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vm_run.messages import ended, forwards, line, say, sentence
+from vm_run.messages import describe, describe_ending, ended, list_forwards, say
 from vm_run.options import Ending
 from vm_spec import Context, loads
 from vm_spec.machine import Outcome
@@ -82,14 +82,14 @@ def ending(outcome: str, **changes: Any) -> Ending:
     ],
 )
 def test_the_end_is_one_sentence_and_one_status(given: Ending, said: str, status: int) -> None:
-    assert sentence(given) == said
+    assert describe_ending(given) == said
     assert given.status == status
 
 
 @pytest.mark.parametrize("outcome", [*Outcome.NUMBERED, "killed"])
 def test_every_outcome_has_its_words(outcome: str) -> None:
     assert ended(outcome)
-    assert sentence(ending(outcome)).startswith(f"guest {ended(outcome)} after ")
+    assert describe_ending(ending(outcome)).startswith(f"guest {ended(outcome)} after ")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,8 @@ def test_every_outcome_has_its_words(outcome: str) -> None:
         ({"event": "recovered", "pid": 7, "target": "two"}, "took over pid 7, target two"),
         (
             {"event": "stopping", "by": "SIGINT", "timeout": 60},
-            "SIGINT: pressing the power button, waiting up to 60 s; a second signal forces",
+            "SIGINT: pressing the power button, waiting up to 60 s; "
+            "a second signal kills the guest",
         ),
         ({"event": "forcing", "why": "SIGINT again"}, "forcing the guest: SIGINT again"),
         ({"event": "started", "pid": 7}, ""),
@@ -111,7 +112,7 @@ def test_every_outcome_has_its_words(outcome: str) -> None:
     ],
 )
 def test_an_event_is_a_line_or_nothing(event: dict[str, Any], said: str) -> None:
-    assert line(event) == said
+    assert describe(event) == said
 
 
 def test_a_standard_error_that_is_gone_is_no_reason_to_stop(
@@ -132,7 +133,7 @@ def test_a_port_that_leads_into_the_guest_is_told() -> None:
     text = (
         '[net.lan]\nforward = ["2222:22", "udp:5353:53"]\n[net.other]\n[disk.a]\npath = "a.img"\n'
     )
-    assert list(forwards(loads(text, Context(name="web")).machine)) == [
-        "127.0.0.1:2222 leads to the guest's port 22",
-        "127.0.0.1:5353 leads to the guest's port 53 (udp)",
+    assert list(list_forwards(loads(text, Context(name="web")).machine)) == [
+        "127.0.0.1:2222 is forwarded to guest port 22",
+        "127.0.0.1:5353 is forwarded to guest port 53 (udp)",
     ]

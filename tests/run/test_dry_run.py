@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home
-from tests.run.vm import HOUSE
+from tests.home import Home
+from tests.vm import HOUSE
 from vm_spec import Context, loads
 from vm_spec.frozen import replace
 

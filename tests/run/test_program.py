@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from vm_run import command
+from vm_run import program
 from vm_spec.fault import VmError
 from vm_state.process import Process, signal_name, spawn, started_at
 
 
 def refusal(*argv: str) -> str:
     with pytest.raises(VmError) as caught:
-        command.run(argv)
+        program.run(argv)
     assert caught.value.status == 69
     return str(caught.value)
 
 
 def test_a_program_gives_what_it_printed() -> None:
-    assert command.run(["printf", "%s|", "a b", "$HOME", "*"]) == "a b|$HOME|*|"
-    assert command.run(["cat"]) == ""  # nobody types into it
+    assert program.run(["printf", "%s|", "a b", "$HOME", "*"]) == "a b|$HOME|*|"
+    assert program.run(["cat"]) == ""  # nobody types into it
 
 
 def test_a_failure_is_the_line_to_copy_the_status_and_its_last_words() -> None:
@@ -52,18 +52,16 @@ def test_a_program_that_may_not_be_run_is_there_already(tmp_path: Path) -> None:
 
 
 def test_output_that_is_no_text_is_still_output() -> None:
-    assert command.run(["printf", r"\377"]) == "\N{REPLACEMENT CHARACTER}"
+    assert program.run(["printf", r"\377"]) == "\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_program_beside_us_writes_into_a_log(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as log:
-        process = command.start(
-            ["sh", "-c", 'echo "$VM"; echo no >&2'], {"VM": "web"}, log.fileno()
-        )
-        assert process.wait(10) == 0
-    assert (tmp_path / "log").read_text() == "web\nno\n"
+    log = tmp_path / "log"
+    words = ["sh", "-c", 'echo "$VM"; echo no >&2']
+    assert program.start_beside(words, {"VM": "web"}, str(log)).wait(60) == 0
+    assert log.read_text() == "web\nno\n"
     with pytest.raises(VmError, match="/no/such thing': No such file") as caught:
-        command.start(["/no/such thing"], {}, 2)
+        program.start_beside(["/no/such thing"], {}, str(log))
     assert caught.value.status == 69
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.home import Home
 from tests.run.fakes import freebsd
-from tests.run.home import Home
-from tests.run.vm import Vm
-from vm_state import lock_owner, statedir, stop_request
+from tests.vm import Vm
+from vm_state import statedir, stop_request
+from vm_state.lock import Lock, holds, lock_path
+from vm_state.platform import boot_id
 from vm_state.process import started_at
+from vm_state.record import write_record
 from vm_stop.__main__ import main
 
 
@@ -59,14 +62,14 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def record(pid: int, **changes: object) -> dict[str, object]:
-    common = {"pid": pid, "started_at": started_at(pid), "boot_id": statedir.boot_id()}
+    common = {"pid": pid, "started_at": started_at(pid), "boot_id": boot_id()}
     return common | {"hypervisor": "qemu", "target": "default"} | changes
 
 
 def left(person: Person, pid: int, **changes: object) -> Path:
     """The state folder that a crash has left."""
-    folder = statedir.make_folder("vm")
-    statedir.write(folder, record(pid, file=str(person.home.vm.file), **changes))
+    folder = statedir.make("vm")
+    write_record(folder, record(pid, file=str(person.home.vm.file), **changes))
     for name in ("supervisor.sock", "console.log"):
         (person.home.vm.state / name).touch()
     return person.home.vm.state
@@ -74,8 +77,8 @@ def left(person: Person, pid: int, **changes: object) -> Path:
 
 def lock(person: Person, **holder: object) -> Path:
     """The lock that somebody has left beside the description."""
-    path = Path(statedir.lock_path(str(person.home.vm.file)))
-    here = {"host": os.uname().nodename, "pid": 1, "boot_id": statedir.boot_id()}
+    path = Path(lock_path(str(person.home.vm.file)))
+    here = {"host": os.uname().nodename, "pid": 1, "boot_id": boot_id()}
     path.write_text(json.dumps(here | holder))
     return path
 
@@ -88,7 +91,7 @@ def test_a_vm_that_does_not_run_is_told_and_is_no_fault(person: Person) -> None:
     said = person.stops("vm")
     assert (said.status, said.out, said.err) == (0, "vm: is not running\n", "")
     said = person.stops("--all")
-    assert (said.status, said.out) == (0, "nothing of yours runs on this host\n")
+    assert (said.status, said.out) == (0, "no VM of yours runs on this host\n")
 
 
 def test_a_vm_that_is_not_there_is_66_and_the_others_are_stopped_all_the_same(
@@ -106,7 +109,7 @@ def test_a_vm_that_is_not_there_is_66_and_the_others_are_stopped_all_the_same(
     ("words", "problem"),
     [
         ([], "the name of a VM is missing"),
-        (["--all", "vm"], "--all and names cannot be had at once"),
+        (["--all", "vm"], "--all and names exclude each other"),
         (["--timeout", "5", "--force", "vm"], "argument -f/--force: not allowed with"),
         (["--timeout", "-1", "vm"], "argument --timeout: must be a whole number of seconds"),
         (["--timeout", "99999", "vm"], "argument --timeout: must be a whole number of seconds"),
@@ -154,14 +157,14 @@ def test_threat_b32_a_process_with_the_number_of_the_vm_run_is_left_alone(
     person: Person, stranger: subprocess.Popen[bytes]
 ) -> None:
     left(person, 1 << 22, supervisor=stranger.pid)
-    held = statedir.Lock.take(f"{person.home.vm.state}/lock", "vm")
+    held = Lock.take(f"{person.home.vm.state}/lock", "vm")
     try:
         held.write(stranger.pid)  # the number that it names is a stranger's by now
         said = person.stops("--force", "vm")
     finally:
         held.release()
     assert said.status == 75
-    assert f"held by a process that cannot be told (pid {stranger.pid}?)" in said.err
+    assert f"an unknown process (pid {stranger.pid}?) has locked" in said.err
     assert is_untouched(stranger)
 
 
@@ -169,22 +172,22 @@ def test_threat_b32_only_who_has_locked_the_file_holds_it(
     tmp_path: Path, stranger: subprocess.Popen[bytes]
 ) -> None:
     path = str(tmp_path / "lock")
-    held = statedir.Lock.take(path, "vm")
-    assert lock_owner.holds(os.getpid(), path)
-    assert not lock_owner.holds(stranger.pid, path)
-    assert not lock_owner.holds(1, path)
-    assert not lock_owner.holds(1 << 22, path)
+    held = Lock.take(path, "vm")
+    assert holds(os.getpid(), path)
+    assert not holds(stranger.pid, path)
+    assert not holds(1, path)
+    assert not holds(1 << 22, path)
     held.release()
     with open(path, "w"):  # open, and not locked
-        assert not lock_owner.holds(os.getpid(), path)
+        assert not holds(os.getpid(), path)
 
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_vm_of_another_host_is_75_and_its_lock_stays(person: Person, held: bool) -> None:
-    beside = Path(statedir.lock_path(str(person.home.vm.file)))
+    beside = Path(lock_path(str(person.home.vm.file)))
     there = {"host": "far", "pid": 77, "boot_id": "another"}
     if held:
-        taken = statedir.Lock.take(str(beside), "vm")
+        taken = Lock.take(str(beside), "vm")
         beside.write_text(json.dumps(there))
     else:
         taken = None
@@ -201,7 +204,7 @@ def test_a_vm_of_another_host_is_75_and_its_lock_stays(person: Person, held: boo
 
 
 def test_a_vm_whose_state_is_somewhere_else_is_75(person: Person) -> None:
-    taken = statedir.Lock.take(statedir.lock_path(str(person.home.vm.file)), "vm")
+    taken = Lock.take(lock_path(str(person.home.vm.file)), "vm")
     said = person.stops("vm")
     taken.release()
     assert said.status == 75
@@ -215,7 +218,7 @@ def test_a_monitor_that_does_not_answer_takes_force(
     said = person.stops("vm")
     assert said.status == 75
     assert "the monitor does not answer" in said.err
-    assert "hint: end it: vm-stop --force vm" in said.err
+    assert "hint: kill it: vm-stop --force vm" in said.err
     assert is_untouched(stranger)
     killer = subprocess.run(
         [sys.executable, "-m", "vm_stop", "--force", "vm"],
@@ -246,7 +249,7 @@ def test_vm_run_does_the_work_and_says_how_it_ended(person: Person, bhyve: Vm) -
     said = person.stops("vm", "--timeout", "15")
     assert said.status == 0, said.err
     assert said.out.startswith("vm: guest powered off (exit status 1) after ")
-    assert said.err == "vm: asked to power off; it is forced after 15 s\n"
+    assert said.err == "vm: powering off; forced after 15 s\n"
     assert bhyve.finish(process, 15).returncode == 0
     assert bhyve.events("stopping")[0]["by"] == "vm-stop"
     assert bhyve.events("stopping")[0]["timeout"] == 15
@@ -257,25 +260,25 @@ def test_a_bhyve_without_a_vm_run_gets_its_power_button_too(person: Person, bhyv
     bhyve.kill(process)
     said = person.stops("--all")
     assert said.status == 0, said.err
-    assert said.err == "vm: asked to power off; it is forced after 20 s\n"
-    assert said.out == "vm: guest was killed; it had no vm-run\n"  # nobody could ask how it ended
+    assert said.err == "vm: powering off; forced after 20 s\n"
+    assert said.out.startswith("vm: guest was killed after ")  # its exit status is not for us
     assert "state.json" not in os.listdir(bhyve.state)
 
 
 def test_a_request_is_taken_once_and_nonsense_is_none(tmp_path: Path) -> None:
-    stop_request.leave(str(tmp_path), 5)
+    stop_request.write(str(tmp_path), 5)
     assert stop_request.take(str(tmp_path)) == 5
     assert stop_request.take(str(tmp_path)) is None
     for text in ("", "[]", '{"timeout": "5"}', '{"timeout": true}', "{"):
         (tmp_path / "stop.json").write_text(text)
         assert stop_request.take(str(tmp_path)) is None
-    stop_request.leave(str(tmp_path), -3)
+    stop_request.write(str(tmp_path), -3)
     assert stop_request.take(str(tmp_path)) == 0
 
 
 def test_how_a_vm_ended_is_believed_of_its_own_vm_run_only(tmp_path: Path) -> None:
     ending = {"supervisor": 7, "said": "guest powered off"}
     (tmp_path / stop_request.ENDED).write_text(json.dumps(ending))
-    assert stop_request.ended(str(tmp_path), 7) == "guest powered off"
-    assert stop_request.ended(str(tmp_path), 8) == ""
-    assert stop_request.ended(str(tmp_path / "no"), 7) == ""
+    assert stop_request.read_ending(str(tmp_path), 7) == "guest powered off"
+    assert stop_request.read_ending(str(tmp_path), 8) == ""
+    assert stop_request.read_ending(str(tmp_path / "no"), 7) == ""

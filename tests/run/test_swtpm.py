@@ -20,9 +20,9 @@ import pytest
 
 from tests.lacking import need
 from tests.run.tpm_given import DEFINE, RANDOM, READ, VALUE, WRITE, result, runs
-from tests.run.vm import Vm
-from vm_run import starting, swtpm, swtpm_lock
-from vm_run.starting import Descriptors
+from tests.vm import Vm
+from vm_run import program, swtpm
+from vm_run.program import Descriptors
 from vm_spec.fault import VmError
 from vm_spec.machine import HypervisorName, Machine, Tpm
 from vm_spec.types import FilePath, VmName
@@ -152,7 +152,7 @@ def test_it_has_what_it_needs_and_no_more(host: Host, monkeypatch: pytest.Monkey
     assert max(own) < 12  # what we open is moved far above
     assert environment == b"LANG=C.UTF-8\0"
     assert len(os.listdir("/proc/self/fd")) == before + 1  # what the hypervisor is to have
-    assert list(host.holding[0].given) == [swtpm.LIFELINE_FD]
+    assert list(host.holding[0].fds) == [swtpm.LIFELINE_FD]
 
 
 def test_what_a_terminal_sends_to_all_does_not_end_it(host: Host) -> None:
@@ -195,7 +195,7 @@ def test_two_vms_cannot_have_one_tpm(host: Host) -> None:
     home = host.folder / "vm.tpm"
     assert str(caught.value) == (
         f"tpm.path: {home} is the TPM of web, which is running\n"
-        "  hint: stop that VM, or give this one a path of its own"
+        "  hint: stop that VM, or set another path for this one"
     )
     assert caught.value.status == 75
     assert runs(first)
@@ -211,7 +211,7 @@ def test_the_swtpm_of_another_host_is_not_taken_for_ours(host: Host, tmp_path: P
         subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        swtpm_lock.sign(lock.fileno(), other.pid, str(state))
+        swtpm.sign(lock.fileno(), other.pid, str(state))
         signed = json.loads((home / "vm-run.lock").read_text()) | {"host": "far"}
         (home / "vm-run.lock").write_text(json.dumps(signed))
         try:
@@ -232,7 +232,7 @@ def test_a_process_that_has_the_number_of_an_earlier_swtpm_is_left_alone(
         (home / "vm-run.lock").open("w") as lock,
         subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other,
     ):
-        swtpm_lock.sign(lock.fileno(), other.pid, str(state))
+        swtpm.sign(lock.fileno(), other.pid, str(state))
         signed: dict[str, Any] = json.loads((home / "vm-run.lock").read_text())
         (home / "vm-run.lock").write_text(json.dumps(signed | {"started_at": 1}))
         if held:
@@ -268,7 +268,7 @@ def test_a_full_disk_is_a_fault_and_leaves_no_swtpm(
         pids.append(pid)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(swtpm_lock, "sign", sign)
+    monkeypatch.setattr(swtpm, "sign", sign)
     with pytest.raises(VmError, match="No space left on device") as caught:
         host.start()
     assert caught.value.status == 74
@@ -293,7 +293,7 @@ def test_one_that_does_not_end_is_killed(
     deaf.write_text(f"#!/bin/sh\ntrap '' TERM\necho deaf >{ready}\nexec sleep 1000\n")
     deaf.chmod(0o755)
     monkeypatch.setenv("PATH", f"{deaf.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(swtpm_lock, "_PATIENCE_MS", 200)
+    monkeypatch.setattr(swtpm, "_TIMEOUT_MS", 200)
     pid = host.start()
     assert ready.read_text() == "deaf\n"
     swtpm.end(str(host.state("vm")))
@@ -320,7 +320,7 @@ def test_a_missing_swtpm_is_named_with_its_packages(
     with pytest.raises(VmError) as caught:
         host.start()
     assert str(caught.value) == (
-        "tpm: swtpm is not there, which is to be the guest's TPM\n"
+        "tpm: swtpm, which emulates the guest's TPM, is not installed\n"
         "  hint: Debian: sudo apt install swtpm; FreeBSD: sudo pkg install swtpm"
     )
     assert caught.value.status == 69
@@ -330,9 +330,9 @@ def test_a_missing_swtpm_is_named_with_its_packages(
 @pytest.mark.parametrize(
     ("home", "problem", "status"),
     [
-        ("a,b", "a,b has a comma, and swtpm takes none", 65),
+        ("a,b", "a,b has a comma, which swtpm cannot take", 65),
         ("not/there", "not/there: No such file or directory", 74),
-        ("file", "file/vm-run.lock: Not a directory", 74),
+        ("file", "file: File exists", 74),
     ],
 )
 def test_a_place_that_cannot_be_used_is_named(
@@ -369,9 +369,9 @@ def test_the_hypervisor_holds_the_lifeline(host: Host) -> None:
     held = host.holding.pop()
     fake = "import sys; print(sys.stdin.readline(), file=open(sys.argv[1], 'w'), end='')"
     read, write = os.pipe2(os.O_CLOEXEC)
-    held.give(read, 0)
+    held.add(read, 0)
     os.close(read)
-    hypervisor = starting.start([sys.executable, "-c", fake, str(host.folder / "said")], held)
+    hypervisor = program.start([sys.executable, "-c", fake, str(host.folder / "said")], held)
     held.close()
     assert runs(pid)
     os.write(write, b"the guest powers off\n")
@@ -391,6 +391,6 @@ def test_a_vm_without_a_tpm_loads_nothing_of_it(vm: Vm, more: str, loaded: bool)
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     names = {line.rpartition("|")[2].strip() for line in found.stderr.splitlines()}
-    mine = {"vm_run.swtpm", "vm_run.swtpm_lock"}
+    mine = {"vm_run.swtpm"}
     assert "vm_run.launch" in names
     assert names & mine == (mine if loaded else set())

@@ -104,7 +104,7 @@ def test_freebsd_is_asked_in_its_own_order_and_names_the_process(
     monkeypatch.setattr(lock, "_LINUX", False)
     monkeypatch.setattr(lock, "_FLOCK", "qqihhi4x")
     monkeypatch.setattr(fcntl, "fcntl", answer)
-    assert [lock.holder(two[0]), lock.holder(two[0])] == [4711, 0]
+    assert [lock.owner_pid(two[0]), lock.owner_pid(two[0])] == [4711, 0]
     assert asked == [(0, 1, 0, fcntl.F_WRLCK, os.SEEK_SET, 0)] * 2
 
 

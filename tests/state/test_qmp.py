@@ -87,14 +87,14 @@ def test_events_around_an_answer_are_kept_in_order(pair: tuple[Qmp, Server]) -> 
         server.says(event("RESUME"))
 
     server.meanwhile(answer)
-    assert qmp.ask("query-status") == {"status": "paused"}
+    assert qmp.execute("query-status") == {"status": "paused"}
     server.close()
     assert names(qmp) == ["STOP", "RESUME"]
 
 
 def test_an_answer_to_what_was_only_told_is_nobody_elses(pair: tuple[Qmp, Server]) -> None:
     qmp, server = pair
-    qmp.tell("system_powerdown")
+    qmp.send("system_powerdown")
     assert server.hears() == {"execute": "system_powerdown"}
     server.end.sendall(GREETING)
     server.says({"return": {}}, {"error": {"class": "GenericError", "desc": "late"}})
@@ -105,7 +105,7 @@ def test_an_answer_to_what_was_only_told_is_nobody_elses(pair: tuple[Qmp, Server
         server.says({"return": {}}, {"return": "this one", "id": asked["id"]})
 
     server.meanwhile(answer)
-    assert qmp.ask("balloon", value=1) == "this one"
+    assert qmp.execute("balloon", value=1) == "this one"
     assert names(qmp) == []
 
 
@@ -118,7 +118,7 @@ def test_a_refusal_is_told_in_qemus_own_words(pair: tuple[Qmp, Server]) -> None:
 
     server.meanwhile(answer)
     with pytest.raises(VmError, match="QEMU refused nonsense: no such") as caught:
-        qmp.ask("nonsense")
+        qmp.execute("nonsense")
     assert caught.value.status == 70
 
 
@@ -130,7 +130,7 @@ def test_the_last_events_come_before_the_end(pair: tuple[Qmp, Server]) -> None:
     with pytest.raises(EOFError):
         qmp.events()
     with pytest.raises(OSError, match=r"closed the connection|Broken pipe"):
-        qmp.ask("query-status")
+        qmp.execute("query-status")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_no_answer_in_time_is_an_error_even_while_events_come(pair: tuple[Qmp, S
     server.meanwhile(chatter)
     before = time.monotonic()
     with pytest.raises(TimeoutError):
-        qmp.ask("query-status", timeout_s=0.3)
+        qmp.execute("query-status", timeout_s=0.3)
     stop.set()
     assert time.monotonic() - before < 3
     assert "RTC_CHANGE" in names(qmp)
