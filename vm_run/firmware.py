@@ -25,7 +25,7 @@ _BSD = "/usr/local/share/uefi-firmware/BHYVE_UEFI"
 
 
 def own_firmware(machine: Machine) -> str:
-    """The host's firmware, if it is asked for; the VM's own variables are made when missing.
+    """The host's firmware, if the description asks for it; creates the VM's own variables.
 
     Raises:
         VmError: this host has none, or the variables cannot be written (69).
@@ -34,7 +34,7 @@ def own_firmware(machine: Machine) -> str:
         return ""
     code, template = find()
     if machine.varfile and not os.path.exists(machine.varfile):
-        make_variables(template, machine.varfile)
+        create_variables(template, machine.varfile)
     return code
 
 
@@ -87,27 +87,27 @@ def _usable(descriptor: dict[str, Any]) -> tuple[str, str] | None:
         parts = (mapping["executable"], mapping["nvram-template"])
         files = (str(parts[0]["filename"]), str(parts[1]["filename"]))
         raw = all(part.get("format", "raw") == "raw" for part in parts)
-        wanted = fits and raw and not _UNWANTED & set(descriptor["features"])
+        usable = fits and raw and not _UNWANTED & set(descriptor["features"])
     except (AttributeError, KeyError, TypeError):
         return None
-    return files if wanted and all(map(os.path.exists, files)) else None
+    return files if usable and all(map(os.path.exists, files)) else None
 
 
-def make_variables(template: str, path: str) -> None:
-    """Makes a VM's own variables from the template; all of them, or nothing.
+def create_variables(template: str, path: str) -> None:
+    """Creates a VM's own variables from the template; all of them, or nothing.
 
     Raises:
         VmError: they cannot be written (69).
     """
     temporary = f"{path}.{os.getpid()}.new"
     try:
-        with open(template, "rb") as source, open(temporary, "wb") as made:
-            made.write(source.read())
-            made.flush()
-            os.fsync(made.fileno())
+        with open(template, "rb") as source, open(temporary, "wb") as copy:
+            copy.write(source.read())
+            copy.flush()
+            os.fsync(copy.fileno())
         _publish(temporary, path)
     except OSError as error:
-        problem = f"{path}: the firmware's variables cannot be made: {error.strerror}"
+        problem = f"{path}: the firmware's variables cannot be created: {error.strerror}"
         raise VmError(Fault(problem=problem), status=os.EX_UNAVAILABLE) from None
     finally:
         if os.path.exists(temporary):

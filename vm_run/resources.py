@@ -57,6 +57,6 @@ def null_modem(name: str, number: int, end: str) -> str:
     Args:
         name: of the VM.
         number: of the port, from 1.
-        end: A is bhyve's, B is whoever attaches.
+        end: A is bhyve's, B is the one to attach to.
     """
     return f"/dev/nmdm-{name}.{number}{end}"

@@ -154,7 +154,7 @@ def test_a_vm_gets_variables_of_its_own_that_are_never_overwritten(
     assert {entry.name for entry in home.folder.iterdir()} == {"vm.toml", "vm.vars.fd"}
 
 
-def test_of_two_who_make_variables_at_once_the_first_ones_stay(
+def test_of_two_who_create_variables_at_once_the_first_ones_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     template, variables = tmp_path / "template", tmp_path / "vars"
@@ -166,7 +166,7 @@ def test_of_two_who_make_variables_at_once_the_first_ones_stay(
         link(source, destination)
 
     monkeypatch.setattr(os, "link", late)
-    firmware.make_variables(str(template), str(variables))
+    firmware.create_variables(str(template), str(variables))
     assert variables.read_text() == "the other's"
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -175,14 +175,14 @@ def test_what_was_left_of_an_earlier_attempt_is_no_hindrance(tmp_path: Path) -> 
     template, variables = tmp_path / "template", tmp_path / "vars"
     template.write_text("whole")
     Path(f"{variables}.{os.getpid()}.new").write_text("hal")
-    firmware.make_variables(str(template), str(variables))
+    firmware.create_variables(str(template), str(variables))
     assert variables.read_text() == "whole"
 
 
 def test_variables_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     (tmp_path / "template").touch()
-    with pytest.raises(VmError, match="variables cannot be made: No such file") as caught:
-        firmware.make_variables(str(tmp_path / "template"), str(tmp_path / "gone" / "vars"))
+    with pytest.raises(VmError, match="variables cannot be created: No such file") as caught:
+        firmware.create_variables(str(tmp_path / "template"), str(tmp_path / "gone" / "vars"))
     assert caught.value.status == 69
 
 

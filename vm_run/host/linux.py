@@ -166,7 +166,7 @@ def _tap(need: Interface, link: str, init: str) -> Fault | None:
 
 
 def _memory(need: Memory) -> Fault | None:
-    """Root, and whoever may lock anything, is not limited."""
+    """Root, and a user who may lock anything, is not limited."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]

@@ -128,7 +128,7 @@ def _is_own(path: str) -> bool:
 
 
 def directory() -> str:
-    """The directory of descriptions and their disks, as each description in it is judged."""
+    """The directory of descriptions and disks, by the rules for each description in it."""
     path = library.confdir()
     if not os.path.exists(path):
         return f"{path} does not exist: vm-pull and new.sh make it"

@@ -189,7 +189,7 @@ def _behavior(bus: Bus) -> Iterator[Argument]:
         yield argument("-vga", qemu.vga, key="qemu.vga")
     yield argument("-action", "reboot=shutdown")  # the launcher starts it again
     if bus.family != "microvm":
-        yield argument(*plug({"driver": "pvpanic"}))  # so that a panic is told from a power-off
+        yield argument(*plug({"driver": "pvpanic"}))  # distinguishes a panic from a power-off
 
 
 def _has_variables(machine: Machine) -> bool:

@@ -90,9 +90,9 @@ def _virtio_console(device: spec.VirtioConsole, bus: Bus) -> Row:
 def _virtio_9p(device: spec.Virtio9p, bus: Bus) -> Row:
     local = "local,security_model=mapped-xattr,multidevs=remap"
     shared = options(local, id=device.label, path=device.path, readonly=device.ro or None)
-    ends = {"fsdev": device.label, "mount_tag": device.sharename}
+    backend = {"fsdev": device.label, "mount_tag": device.sharename}
     return Row(
-        argv=(("-fsdev", shared), bus.device(device, bus.virtio("9p"), **ends)),
+        argv=(("-fsdev", shared), bus.device(device, bus.virtio("9p"), **backend)),
         needs=(Directory(path=device.path),),
     )
 

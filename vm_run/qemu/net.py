@@ -27,12 +27,12 @@ def nic(device: Nic, bus: Bus, driver: str, mtu: int | None = None) -> Row:
     """
     tap, user = device.backend == "tap", device.backend == "user"
     no_rom = {"romfile": ""} if bus.root else {}  # firmware starts 0.2 s sooner; UEFI needs none
-    ends = filled(host_mtu=mtu, netdev=device.label, mac=device.mac)
+    backend = filled(host_mtu=mtu, netdev=device.label, mac=device.mac)
     only, no_user = f"{device.backend} exists on FreeBSD only", device.forward and not user
     return Row(
         argv=(
             ("-netdev", _netdev(device, bus, driver)),
-            bus.device(device, driver, **no_rom, **ends),
+            bus.device(device, driver, **no_rom, **backend),
         ),
         needs=(*([requirements.TUN] if tap else []), *requirements.nic(device)),
         problems=refuse(

@@ -34,7 +34,7 @@ class Image(Value):
         readonly: it is never written.
         uncached: the host's page cache is bypassed.
         trims: deallocation by the guest is passed to the host.
-        cdrom: it is a medium that exists, and not one that can be made.
+        cdrom: it is a read-only medium, which is never created empty.
     """
 
     path: str

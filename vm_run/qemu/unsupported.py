@@ -72,7 +72,10 @@ def _drives(bus: Bus) -> Iterator[Problem]:
 
 
 def _microvm(machine: Machine) -> tuple[Problem, ...]:
-    q35, no_kernel = "use machine q35", "microvm boots a kernel that is given, and none is"
+    q35, no_kernel = (
+        "use machine q35",
+        "microvm boots a kernel directly, and the description has none",
+    )
     return refuse(
         (not machine.kernel, "qemu.machine", no_kernel, "set kernel"),
         (machine.bootrom, "bootrom", "is not used by microvm, which boots a kernel directly", q35),
