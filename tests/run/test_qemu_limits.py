@@ -58,7 +58,7 @@ REFUSED: list[tuple[Sequence[Emulation], dict[str, Any], str]] = [
     (
         [],
         {"qemu": Qemu(machine="microvm")},
-        "boots a kernel directly, and the description has none",
+        "boots a kernel directly, and none is set",
     ),
     ([], {**MICROVM, "bootrom": IMAGE}, "bootrom: is not used by microvm"),
     ([], {**MICROVM, **screen()}, "graphic: needs a PCI bus"),

@@ -74,7 +74,7 @@ def _drives(bus: Bus) -> Iterator[Problem]:
 def _microvm(machine: Machine) -> tuple[Problem, ...]:
     q35, no_kernel = (
         "use machine q35",
-        "microvm boots a kernel directly, and the description has none",
+        "microvm boots a kernel directly, and none is set",
     )
     return refuse(
         (not machine.kernel, "qemu.machine", no_kernel, "set kernel"),
