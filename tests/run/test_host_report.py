@@ -49,6 +49,25 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(os, "statvfs", statvfs)
 
 
+def exists_only(path: str, mode: int) -> bool:
+    return mode == os.F_OK and bool(path)
+
+
+def open_null(node: int, request: int, argument: int) -> int:
+    assert (node > 2, request, argument) == (True, report.KVM_CREATE_VM, 0)
+    return os.open(os.devnull, os.O_RDONLY)
+
+
+def unlimited(which: int) -> tuple[int, int]:
+    assert which == resource.RLIMIT_MEMLOCK
+    return -1, -1
+
+
+def of_8_mib(which: int) -> tuple[int, int]:
+    assert which == resource.RLIMIT_MEMLOCK
+    return 1 << 20, 8 << 20
+
+
 def hosts_files(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     """A host with KVM, VFIO, an IOMMU that remaps interrupts, and huge pages."""
     for folder in ("kernel/iommu_groups/0", "kernel/iommu_groups/1"):
@@ -67,11 +86,11 @@ def hosts_files(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     kvm = replace(requirements.KVM, path=str(place / "kvm"))
     monkeypatch.setattr(requirements, "KVM", kvm)
     monkeypatch.setattr(linux, "_KVM", kvm.path)
-    monkeypatch.setattr(fcntl, "ioctl", lambda *_: os.open(os.devnull, os.O_RDONLY))
-    monkeypatch.setattr(report, "_POLICY", os.devnull)
+    monkeypatch.setattr(fcntl, "ioctl", open_null)
+    monkeypatch.setattr(report, "POLICY", os.devnull)
     monkeypatch.setattr(report, "LONGEST_NAME", 8)  # a test's place has a long path
     monkeypatch.setattr(firmware, "find", lambda: ("/usr/share/OVMF/CODE.fd", ""))
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (-1, -1))
+    monkeypatch.setattr(resource, "getrlimit", unlimited)
 
 
 @pytest.fixture
@@ -216,7 +235,7 @@ def test_a_place_of_state_that_others_can_write_to_is_none(
     monkeypatch.setattr(report, "LONGEST_NAME", 8)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home.vm.folder / "gone"))
     assert result("state") == ("ok", f"{home.vm.folder}/gone", "")
-    monkeypatch.setattr(os, "access", lambda path, mode: bool(path) and mode == os.F_OK)
+    monkeypatch.setattr(os, "access", exists_only)
     assert result("state")[0] == "missing"
 
 
@@ -270,7 +289,7 @@ def test_a_directory_of_descriptions_can_be_missing_full_foreign_or_remote(
     monkeypatch.setattr(report, "_MOUNTS", str(host / "mounts"))
     assert result("directory")[1].startswith(f"{home.folder} on NFS: its locks hold across hosts")
     free(monkeypatch, 100 << 20)
-    monkeypatch.setattr(os, "access", lambda path, mode: bool(path) and mode == os.F_OK)
+    monkeypatch.setattr(os, "access", exists_only)
     assert result("space") == ("note", f"only 100 MiB free in {home.folder}", "")
     assert result("locks") == ("note", f"{home.folder} is not yours to write to", "")
 
@@ -297,7 +316,7 @@ def test_of_vm_init_its_place_its_policy_and_its_installation_are_looked_at(
     assert result("vm-init")[0] == "ok"
     problem = f"{program} --self-check: exit status 78: --self-check"
     assert result("install") == ("note", problem, "")
-    monkeypatch.setattr(report, "_POLICY", str(host / "policy"))
+    monkeypatch.setattr(report, "POLICY", str(host / "policy"))
     assert result("policy")[:2] == ("note", f"{host}/policy cannot be read")
     monkeypatch.setenv("PATH", "/nowhere")
     assert result("vm-init")[:2] == ("note", "missing")
@@ -305,7 +324,7 @@ def test_of_vm_init_its_place_its_policy_and_its_installation_are_looked_at(
 
 
 def test_the_policy_that_is_looked_for_is_the_one_of_vm_init() -> None:
-    assert policy.FILE == report._POLICY
+    assert policy.FILE == report.POLICY
 
 
 def test_what_taps_and_pci_devices_need_is_noted_where_it_lacks(
@@ -326,7 +345,7 @@ def test_what_taps_and_pci_devices_need_is_noted_where_it_lacks(
     assert result("IOMMU") == ("note", "off", linux.IOMMU_OFF)
     assert result("hugepages") == ("note", "none reserved", "")
     monkeypatch.setattr(os, "getuid", lambda: 1000)
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 20, 8 << 20))
+    monkeypatch.setattr(resource, "getrlimit", of_8_mib)
     verdict, what, hint = result("memlock")
     assert (verdict, "you may lock 8192 KiB" in what) == ("note", True)
     assert "/etc/security/limits.d/vmman.conf" in hint

@@ -37,7 +37,7 @@ KVM_CREATE_VM = 0xAE01  # linux/kvm.h
 NO_PCI = "no PCI device for a guest"
 _TMP = "/tmp"  # noqa: S108  only looked at
 _MOUNTS, _SYS = "/proc/self/mountinfo", "/sys/kernel"
-_POLICY = "/etc/vmman/policy.toml"
+POLICY = "/etc/vmman/policy.toml"
 
 
 def report(checks: Checks) -> tuple[list[str], int]:
@@ -224,7 +224,7 @@ def vm_init() -> str:
 
 def policy() -> str:
     """Whether there is a policy; vm-init alone reads it."""
-    path = "/usr/local" * platform.is_bsd() + _POLICY
+    path = "/usr/local" * platform.is_bsd() + POLICY
     if not os.access(path, os.R_OK):
         raise lacking(f"{path} cannot be read", "man vm-policy.toml")
     return path
