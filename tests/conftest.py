@@ -3,18 +3,31 @@
 import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import home as homes
 from tests.lacking import lacking
+from tests.vm import Vm
 
 # A machine that is busy with other things is slow, and proves nothing.
 settings.register_profile("vmman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("vmman")
 
 BUILD = Path(__file__).parent / "guest" / "build.sh"
+
+home = pytest.fixture(homes.home)
+
+
+@pytest.fixture
+def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
+    """A VM with directories of its own; what it leaves running is ended."""
+    made = Vm(tmp_path_factory.mktemp("v"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tests.lacking import need
 from tests.pull import boxes
 from tests.pull.server import serve
 from tests.pull.whole import LIBVIRT, Puller, sha256
-from tests.run.vm import HOUSE, Vm
+from tests.vm import HOUSE, Vm
 
 COLUMNS, LINES = 100, 40
 PROMPT = "me$ "

@@ -19,11 +19,11 @@ UNFINISHED = re.compile(r"\b(TO[D]O|FIX[M]E)\b")
 # which room may import which; of root's half only the child that has left root behind
 SEES = {
     "vm_spec": set[str](),
-    "vm_state": {"vm_spec", "vm_run"},
-    "vm_run": {"vm_spec", "vm_state", "vm_import", "vm_console"},
-    "vm_stop": {"vm_spec", "vm_state", "vm_run"},
+    "vm_state": {"vm_spec"},
+    "vm_run": {"vm_spec", "vm_state", "vm_import"},
+    "vm_stop": {"vm_spec", "vm_state"},
     "vm_console": {"vm_spec", "vm_state"},
-    "vm_import": {"vm_spec", "vm_run"},
+    "vm_import": {"vm_spec", "vm_state", "vm_run"},
     "vm_pull": {"vm_spec", "vm_state"},
     "vm_list": {"vm_spec", "vm_state"},
     "vm_init": set[str](),

@@ -26,7 +26,7 @@ from vm_spec.frozen import Value
 from vm_spec.machine import Bhyve, CloudInit, Outcome, Qemu
 from vm_spec.types import Cpu
 from vm_stop import __main__ as stop
-from vm_stop.stop_jobs import Answer
+from vm_stop.stopping import Answer
 
 MAN = Path(__file__).parent.parent / "man"
 RUN, LIST, TOML = (MAN / page for page in ("vm-run.1", "vm-list.1", "vm.toml.5"))
@@ -175,7 +175,7 @@ def test_every_event_that_is_told_is_in_the_page_of_vm_run() -> None:
     told = {
         event
         for source in sources
-        for event in re.findall(r"\btell\(\"(\w+)\"", source.read_text())
+        for event in re.findall(r"report\(\"(\w+)\"", source.read_text())
     }
     rows = re.findall(r"^\.It (\S+) Ta", part(RUN, "EVENTS"), re.MULTILINE)
     assert {*rows} - {"Em"} == told

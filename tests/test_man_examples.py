@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_init.__main__ import parse_arguments
 
 HOUSE = Path(__file__).parents[1]

@@ -34,14 +34,14 @@ def test_pull_list_run_console_stop_list(user: Puller, terminal: Terminal) -> No
     terminal.sees(
         "vm-run hello --detach",
         r"(?:hello: KVM does not work here, so the guest is emulated \(TCG\), which is slower\n)?"
-        r"hello: 127\.0\.0\.1:\d+ leads to the guest's port 22",
+        r"hello: 127\.0\.0\.1:\d+ is forwarded to guest port 22",
         r"hello runs in the background; vm-list shows it, vm-stop hello ends it",
     )
     terminal.sees("vm-list", r"NAME   STATE .*", "─+", r"hello  running  default +1 +1G .*")
     at_the_console(terminal)
     terminal.sees(
         "vm-stop hello",
-        r"hello: asked to power off; it is forced after 60 s",
+        r"hello: powering off; forced after 60 s",
         r"hello: guest powered off after \d+\.\d s \(target default\); not started again: "
         r"it was asked to stop",
     )

@@ -17,17 +17,16 @@ from pathlib import Path
 import pytest
 
 from tests import terminal as terminals
+from tests.home import Home
+from tests.home import home as homes
 from tests.init.lab import Lab
 from tests.pull.server import Reply, Seen
 from tests.pull.whole import Puller
-from tests.run.home import Home
-from tests.run.home import home as homes
-from tests.run.vm import Vm
 from tests.terminal import PROMPT, Terminal
 from tests.typed import HOUSE, blocks, calls, typed, understood
+from tests.vm import Vm
 from vm_run.host import report
-from vm_run.host.facts import Facts, Folder, Kvm, Program
-from vm_run.messages import line, sentence
+from vm_run.messages import describe, describe_ending
 from vm_run.options import Ending
 from vm_spec import Context, loads, select
 from vm_spec.machine import Outcome
@@ -104,20 +103,19 @@ def test_the_files_that_it_names_exist() -> None:
         assert (HOUSE / name).exists(), name
 
 
-def test_what_the_doctor_is_shown_to_say_it_says() -> None:
-    place = Folder(path="/home/alice/vm", free=1 << 40)
-    facts = Facts(
-        user="alice",
-        hypervisor=Program(path="/usr/bin/qemu-system-x86_64", version="7.2.22"),
-        kvm=Kvm(problem="denied", group="kvm"),
-        runtime=place,
-        confdir=place,
-        tmp=place,
+def test_the_report_of_the_host_is_as_shown() -> None:
+    def closed() -> str:
+        hint = "sudo usermod -aG kvm alice, then log in again"
+        raise report.lacking("/dev/kvm is not yours to open", hint)
+
+    lines, _ = report.report(
+        {
+            "QEMU": (lambda: "7.2.22 /usr/bin/qemu-system-x86_64", ""),
+            "KVM": (closed, report.LINUX["KVM"][1]),
+            "hugepages": (str, ""),
+        }
     )
-    lines = shown("vm-run --check").splitlines()
-    said = list(report.report(report.judge(facts)))
-    assert lines[:3] == said[:3]
-    assert lines[3:] == ["...", said[-1]]
+    assert shown("vm-run --check").splitlines() == [*lines[:3], "...", lines[-1]]
 
 
 def test_what_one_machine_lacks_is_told_as_shown(home: Home) -> None:
@@ -141,7 +139,7 @@ def test_what_vm_run_is_shown_to_say_of_an_installation_it_says() -> None:
         outcome=Outcome("poweroff"), target="default", asked=False, forced=False, detail="",
         why="only reboot restarts it", starts=2, seconds=83.0,
     )  # fmt: skip
-    said = [line(rebooted), sentence(ending)]
+    said = [describe(rebooted), describe_ending(ending)]
     assert shown("vm-run web -t install").splitlines() == [f"web: {text}" for text in said]
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 from vm_console.attach import SIGNALS, Attachment, Options, Signaled, catch_signals, parse_escape
 from vm_console.consoles import Console, choose, is_in_use
 from vm_spec.fault import Fault, VmError, printable
-from vm_state.cli import guarded
+from vm_state.cli import run_command
 from vm_state.parser import Parser
 
 EXAMPLES = """\
@@ -60,7 +60,7 @@ def _count(number: str) -> int:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    return guarded("vm-console", _console, argv)
+    return run_command("vm-console", _console, argv)
 
 
 def _console(argv: list[str]) -> int:

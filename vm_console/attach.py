@@ -19,7 +19,7 @@ from vm_console.lifetime import Lifetime
 from vm_console.log import Tail, remove_queries
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import Value
-from vm_state.file_watch import Growth
+from vm_state.file_watch import FileWatch
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _IN, _OUT = 0, 1
@@ -106,7 +106,7 @@ class Attachment:
         self.input_ended = False
         try:
             self.tail = Tail(console.log, options.lines) if console.log else None
-            self.watch = Growth(console.log, lambda: None) if console.log else None
+            self.watch = FileWatch(console.log, lambda: None) if console.log else None
             bursts = self.tail is not None
             self.connection = Connection(console.to, lambda: report(_LOST), bursts=bursts)
         except OSError as error:

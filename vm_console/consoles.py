@@ -9,8 +9,9 @@ from vm_spec.frozen import Value, is_list, is_table
 from vm_spec.library import find
 from vm_spec.types import VmName
 from vm_state import statedir
+from vm_state.lock import is_locked, lock_path, read_owner
 from vm_state.qmp import Qmp
-from vm_state.statedir import Record
+from vm_state.record import Record, is_running, read_record
 
 
 class Console(Value):
@@ -48,9 +49,9 @@ def running(name: str, command: str) -> Record:
         VmName(name)
     except ValueError as error:
         raise VmError(Fault(problem=f"a VM's name {error}"), status=os.EX_USAGE) from None
-    directory = statedir.folder(name)
-    record = statedir.read(directory) if name in statedir.names() else {}
-    if not (statedir.lives(record) or (record and statedir.is_locked(f"{directory}/lock"))):
+    directory = statedir.directory(name)
+    record = read_record(directory) if name in statedir.names() else {}
+    if not (is_running(record) or (record and is_locked(f"{directory}/lock"))):
         raise _not_running(name, directory, command)
     return record
 
@@ -58,12 +59,12 @@ def running(name: str, command: str) -> Record:
 def _not_running(name: str, directory: str, command: str) -> VmError:
     """Why a VM cannot be reached here."""
     try:
-        lock = statedir.lock_path(find(name))
+        lock = lock_path(find(name))
     except VmError as error:
         if name not in statedir.names():
             return error
         lock = ""
-    owner = statedir.holder(lock) if lock and statedir.is_locked(lock) else {}
+    owner = read_owner(lock) if lock and is_locked(lock) else {}
     host = owner.get("host", "")
     if host:
         problem = f"{name} runs on {host} (pid {owner.get('pid', '?')})"
@@ -89,7 +90,7 @@ def choose(name: str, port: str = "") -> Console:
         VmError: as `running` does; there is no such console (66), or there are several (64).
     """
     record = running(name, f"vm-console {name}")
-    found = _consoles(name, statedir.folder(name), record)
+    found = _consoles(name, statedir.directory(name), record)
     names = ", ".join(found)
     if port in found:
         return found[port]
@@ -130,7 +131,7 @@ def is_in_use(console: Console) -> bool:
     except VmError:  # another client has the monitor
         return False
     try:
-        names = [str(chardev.get("filename")) for chardev in qmp.ask("query-chardev", 0.5)]
+        names = [str(chardev.get("filename")) for chardev in qmp.execute("query-chardev", 0.5)]
         mine = [name for name in names if f"unix:{console.to}" in name]
         return any(not name.startswith("disconnected:") for name in mine)
     except (OSError, VmError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from vm_spec.fault import VmError
-from vm_state import statedir, stop_request
-from vm_state.lock_owner import supervisor
+from vm_state import stop_request
+from vm_state.lock import find_supervisor
 from vm_state.process import Process
+from vm_state.record import is_running, read_record
 
 
 class Lifetime:
@@ -24,20 +25,20 @@ class Lifetime:
 
     def _find(self) -> Process | None:
         try:
-            process = supervisor(self.directory, self.name)
+            process = find_supervisor(self.directory, self.name)
         except VmError:  # the lock's owner is unknown: the hypervisor can be waited for
             process = None
         return process or self._hypervisor()
 
     def _hypervisor(self) -> Process | None:
-        record = statedir.read(self.directory)
-        if not statedir.lives(record):
+        record = read_record(self.directory)
+        if not is_running(record):
             return None
         try:
             process = Process(int(record["pid"]), is_child=False)
         except ProcessLookupError:
             return None
-        if statedir.lives(record):  # checked again: the pid may have been reused
+        if is_running(record):  # checked again: the pid may have been reused
             return process
         process.close()
         return None
@@ -45,7 +46,7 @@ class Lifetime:
     def goes_on(self) -> bool:
         """Whether the VM still runs; call it when the process has ended."""
         if self.process:
-            self.message = stop_request.ended(self.directory, self.process.pid)
+            self.message = stop_request.read_ending(self.directory, self.process.pid)
         self.close()
         self.process = self._find()
         return self.process is not None

@@ -15,7 +15,7 @@ from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import is_table
 from vm_state import statedir
 from vm_state.qmp import Qmp
-from vm_state.statedir import Record
+from vm_state.record import Record
 
 _VIEWER = "viewer"
 
@@ -42,7 +42,7 @@ def check_screen(name: str, record: Record) -> None:
         return
     qmp = Qmp.connect(_monitor(name))
     try:
-        has_screen = bool(qmp.ask("query-vnc-servers"))
+        has_screen = bool(qmp.execute("query-vnc-servers"))
     except VmError:  # QEMU was built without VNC
         has_screen = False
     finally:
@@ -52,7 +52,7 @@ def check_screen(name: str, record: Record) -> None:
 
 
 def _monitor(name: str) -> str:
-    return f"{statedir.folder(name)}/qmp.sock"
+    return f"{statedir.directory(name)}/qmp.sock"
 
 
 def _no_screen(name: str) -> VmError:
@@ -70,9 +70,9 @@ def hand_to_qemu(name: str, viewer: socket.socket) -> None:
     except VmError:  # the guest is being started again: the viewer reconnects
         return
     try:
-        qmp.give(viewer.fileno(), _VIEWER)
+        qmp.send_fd(viewer.fileno(), _VIEWER)
         # skipauth: the monitor's user may do more than a viewer's password allows
-        qmp.ask("add_client", protocol="vnc", fdname=_VIEWER, skipauth=True)
+        qmp.execute("add_client", protocol="vnc", fdname=_VIEWER, skipauth=True)
     except (OSError, VmError):
         return
     finally:
@@ -96,10 +96,10 @@ def take_screenshot(name: str) -> bytes:
         check_screen(name, record)
         hint = f"connect a VNC viewer: {vnc_address(record)}"
         raise _failed("bhyve takes no screenshots", hint)
-    file = f"{statedir.folder(name)}/screen.{os.getpid()}.png"
+    file = f"{statedir.directory(name)}/screen.{os.getpid()}.png"
     qmp = Qmp.connect(_monitor(name))
     try:
-        qmp.ask("screendump", filename=file, format="png")
+        qmp.execute("screendump", filename=file, format="png")
         with open(file, "rb") as image:
             return image.read()
     except VmError as error:

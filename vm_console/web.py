@@ -46,13 +46,13 @@ def serve(name: str, report: Callable[[str], None]) -> str:
     check_screen(name, record)
     with ExitStack() as stack:
         wakeup = stack.enter_context(catch_signals())
-        stem = f"{statedir.folder(name)}/web.{os.getpid()}"
+        stem = f"{statedir.directory(name)}/web.{os.getpid()}"
         target = vnc_address(record)
         viewers = None if target else _listen(f"{stem}.sock", stack)
         token = secrets.token_urlsafe(24)
         _write_private(f"{stem}.token", f"{token}: {target or f'unix_socket:{stem}.sock'}\n", stack)
         port = _start(command, f"{stem}.token", stack)
-        lifetime = Lifetime(name, statedir.folder(name))
+        lifetime = Lifetime(name, statedir.directory(name))
         stack.callback(lifetime.close)
         report(f"http://{_ADDRESS}:{port}/{_PAGE}&path=websockify%3Ftoken%3D{token}")
         _accept_viewers(name, viewers, lifetime, wakeup)

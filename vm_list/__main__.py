@@ -8,7 +8,7 @@ import sys
 
 from vm_spec.fault import Fault, VmError, printable
 from vm_spec.frozen import TYPE_CHECKING
-from vm_state.cli import guarded
+from vm_state.cli import run_command
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -42,7 +42,7 @@ _NO_SUCH_VM, _CANNOT_WRITE = 66, 74
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    return guarded("vm-list", _main, argv)
+    return run_command("vm-list", _main, argv)
 
 
 def _main(argv: list[str]) -> int:
@@ -169,9 +169,9 @@ def _help() -> str:
 
 
 def _version() -> str:
-    from vm_state.parser import told_version
+    from vm_state.parser import version_line
 
-    return told_version("vm-list")
+    return version_line("vm-list")
 
 
 def entry() -> NoReturn:

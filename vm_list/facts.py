@@ -21,11 +21,11 @@ def of(file: str) -> Facts:
     """Fields of a Row, of types that JSON has: those of a VM that does not run, or its fault."""
     from vm_spec.library import load
     from vm_spec.targets import select
-    from vm_state.summary import outline  # here, for where all is kept nothing is decoded
+    from vm_state.record import summarize  # here, for where all is kept nothing is decoded
 
     try:
         description = load(file)
-        said = outline(select(description))
+        said = summarize(select(description))
     except VmError as error:
         fault = error.faults[0]
         return {"fault": str(fault), "hint": fault.hint}

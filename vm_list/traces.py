@@ -10,11 +10,13 @@ import os
 
 from vm_spec.frozen import TYPE_CHECKING, Value, is_list, is_table, replace
 from vm_state import statedir
+from vm_state.lock import is_foreign, is_locked, lock_path, read_owner
 from vm_state.process import started_at, uptime
+from vm_state.record import is_running, read_record
 
 if TYPE_CHECKING:
     from vm_list.row import Table
-    from vm_state.statedir import Record
+    from vm_state.record import Record
 
 __all__ = ["Trace", "number", "of", "tables", "text", "traces"]
 
@@ -81,17 +83,17 @@ def traces() -> dict[str, Trace]:
 
 
 def _of_folder(handle: str) -> Trace:
-    folder = statedir.folder(handle)
+    folder = statedir.directory(handle)
     lock = f"{folder}/lock"
-    record = statedir.read(folder)
-    lives = statedir.lives(record)
-    supervised = statedir.is_locked(lock)
+    record = read_record(folder)
+    lives = is_running(record)
+    supervised = is_locked(lock)
     if record and not supervised:  # perhaps it ended while we looked
-        record = statedir.read(folder)
-        lives = statedir.lives(record)
+        record = read_record(folder)
+        lives = is_running(record)
     return Trace(
         handle=handle, record=record, lives=lives, uptime=_uptime(record) if lives else None,
-        supervised=supervised, supervisor=number(statedir.holder(lock), "pid") if supervised else 0,
+        supervised=supervised, supervisor=number(read_owner(lock), "pid") if supervised else 0,
         holder={}, here=os.uname().nodename,
     )  # fmt: skip
 
@@ -109,13 +111,13 @@ def of(file: str, trace: Trace | None) -> Trace:
         trace: its state folder's; None without one.
     """
     trace = trace or Trace(record={}, holder={}, here=os.uname().nodename)
-    lock = statedir.lock_path(file)
+    lock = lock_path(file)
     try:
         taken = int(os.lstat(lock).st_mtime)
     except OSError:
         return trace
     holder, locked = _lock(lock)
-    foreign = statedir.is_elsewhere(holder)
+    foreign = is_foreign(holder)
     lives = locked and not foreign and _lives(holder, lock)
     return replace(
         trace, holder=holder, locked=locked, holder_lives=lives, foreign=foreign, taken=taken
@@ -125,14 +127,14 @@ def of(file: str, trace: Trace | None) -> Trace:
 def _lock(path: str) -> tuple[Record, bool]:
     """What stands in a lock, and whether it is held, both of one moment."""
     while True:
-        holder, locked = statedir.holder(path), statedir.is_locked(path)
-        if statedir.holder(path) == holder:
+        holder, locked = read_owner(path), is_locked(path)
+        if read_owner(path) == holder:
             return holder, locked
 
 
 def _lives(holder: Record, lock: str) -> bool:
     """Whether who took a lock still has it; of another user's process only that it runs."""
-    from vm_state.lock_owner import holds
+    from vm_state.lock import holds
 
     pid = number(holder, "pid")
     if not started_at(pid):

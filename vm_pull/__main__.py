@@ -10,8 +10,8 @@ from vm_pull.cli import parse
 from vm_pull.progress import progress
 from vm_spec.fault import printable
 from vm_spec.frozen import TYPE_CHECKING
-from vm_state.cli import guarded
-from vm_state.parser import told_version
+from vm_state.cli import run_command
+from vm_state.parser import version_line
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -24,13 +24,13 @@ _UNITS = ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    return guarded("vm-pull", _main, argv)
+    return run_command("vm-pull", _main, argv)
 
 
 def _main(argv: list[str]) -> int:
     call = parse(argv)
     if not call.words:
-        print(told_version("vm-pull"), end="")
+        print(version_line("vm-pull"), end="")
         return 0
     try:
         return _list(call) if call.list else _pull(call)

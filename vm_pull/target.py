@@ -10,7 +10,7 @@ from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING, Value
 from vm_spec.names import SYNTAXES, confdir
 from vm_spec.types import VmName
-from vm_state.statedir import is_locked, lock_path
+from vm_state.lock import is_locked, lock_path
 
 if TYPE_CHECKING:
     from vm_pull.catalogs.source import Source

@@ -38,9 +38,9 @@ def options(first: str, **values: object) -> str:
 
     An underscore in a key is a hyphen, True and False are on and off, None is left out.
     """
-    shown = [first] if first else []
+    parts = [first] if first else []
     for key, value in values.items():
         if value is not None:
-            text = ("off", "on")[value] if isinstance(value, bool) else str(value)
-            shown.append(f"{key.replace('_', '-')}={text.replace(',', ',,')}")
-    return ",".join(shown)
+            word = ("off", "on")[value] if isinstance(value, bool) else str(value)
+            parts.append(f"{key.replace('_', '-')}={word.replace(',', ',,')}")
+    return ",".join(parts)

@@ -13,11 +13,31 @@ from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.targets import select
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from vm_run.argument import Argument
     from vm_run.pci_slots import Placed
     from vm_spec.machine import Description, Machine
 
-__all__ = ["dry_run", "explain"]
+__all__ = ["check", "debug", "dry_run", "explain", "inspect", "schema", "targets"]
+
+
+def inspect(call: Namespace, description: Description) -> str:
+    """What one of --targets, --debug, --explain, --dry-run and --check prints.
+
+    Raises:
+        VmError: see each.
+    """
+    if call.targets:
+        return targets(description)
+    if call.debug:
+        return debug(description)
+    if call.explain:
+        return explain(description, call.target)
+    if call.dry_run:
+        return dry_run(description, call.target, call.extra, call.format or "shell")
+    check(description, call.target, call.name or description.name)
+    return f"{description.name}: this host has everything that target {call.target} needs"
 
 
 def dry_run(description: Description, target: str, extra: list[str], form: str) -> str:
@@ -79,20 +99,21 @@ def check(description: Description, target: str, vm: str) -> None:
     from vm_run.host import check
 
     machine = select(description, target)
-    _command(place(description, machine))
-    faults = check.lacks(machine, vm)
+    placed = place(description, machine)
+    _command(placed)
+    faults = check.lacks(placed, vm)
     for lookup in (program, _firmware):
         try:
             lookup(machine)
         except VmError as error:
             faults += error.faults
     if faults:
-        raise VmError(*faults, status=check.UNAVAILABLE)
+        raise VmError(*faults, status=os.EX_UNAVAILABLE)
 
 
 def _firmware(machine: Machine) -> None:
     if machine.bootrom == "uefi":
-        from vm_run.host import firmware
+        from vm_run import firmware
 
         firmware.find()
 

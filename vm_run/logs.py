@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from vm_state.file_watch import Growth
+from vm_state.file_watch import FileWatch
 
 __all__ = ["KEPT", "LOGS", "MOST", "Logs"]
 
@@ -29,7 +29,7 @@ class Logs:
         self.most = most
         self.kept = kept
         self.look_at: float | None = None
-        self._growth = Growth(f"{folder}/{LOGS[0]}", self._changed)
+        self._growth = FileWatch(f"{folder}/{LOGS[0]}", self._changed)
         self._growth.arm()
 
     def _changed(self) -> None:

@@ -1,4 +1,4 @@
-"""What vm-run says to a person while it runs: one line for each thing that happens."""
+"""What vm-run prints while a guest runs: one line for each event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vm_run.options import Ending
     from vm_spec.machine import Machine
 
-__all__ = ["ended", "forwards", "line", "sentence"]
+__all__ = ["describe", "describe_ending", "ended", "list_forwards", "say"]
 
 _ENDED = {
     "reboot": "rebooted",
@@ -32,8 +32,8 @@ def ended(outcome: str) -> str:
     return _ENDED[outcome]
 
 
-def line(event: dict[str, Any]) -> str:
-    """The line for an event; empty when there is nothing to say."""
+def describe(event: dict[str, Any]) -> str:
+    """The line for an event; empty when it needs none."""
     match event["event"]:
         case "note":
             return str(event["text"])
@@ -44,7 +44,7 @@ def line(event: dict[str, Any]) -> str:
         case "stopping":
             return (
                 f"{event['by']}: pressing the power button, waiting up to {event['timeout']:g} s; "
-                "a second signal forces"
+                "a second signal kills the guest"
             )
         case "forcing":
             return f"forcing the guest: {event['why']}"
@@ -52,16 +52,8 @@ def line(event: dict[str, Any]) -> str:
             return ""
 
 
-def forwards(machine: Machine) -> Iterator[str]:
-    """A sentence for each port of the host that leads into the guest."""
-    for card in machine.emulations:
-        for one in card.forward if isinstance(card, Nic) else ():
-            kind = "" if one.protocol == "tcp" else f" ({one.protocol})"
-            yield f"{one.address}:{one.port} leads to the guest's port {one.guest_port}{kind}"
-
-
-def sentence(ending: Ending) -> str:
-    """How the session ended and why it went no further, in one sentence."""
+def describe_ending(ending: Ending) -> str:
+    """How the last guest ended and why it was not started again, in one sentence."""
     forced = ", forced," if ending.forced else ""
     detail = f" ({ending.detail})" if ending.detail else ""
     runs = "" if ending.starts == 1 else f", start {ending.starts}"
@@ -71,8 +63,16 @@ def sentence(ending: Ending) -> str:
     )
 
 
+def list_forwards(machine: Machine) -> Iterator[str]:
+    """A sentence for each port of the host that is forwarded to the guest."""
+    for nic in machine.emulations:
+        for one in nic.forward if isinstance(nic, Nic) else ():
+            kind = "" if one.protocol == "tcp" else f" ({one.protocol})"
+            yield f"{one.address}:{one.port} is forwarded to guest port {one.guest_port}{kind}"
+
+
 def say(name: str, text: str) -> None:
-    """Writes a line on standard error; a closed standard error is no reason to leave a guest."""
+    """Prints a line on standard error; a closed standard error is no reason to leave a guest."""
     try:
         sys.stderr.write(f"{name}: {text}\n")
         sys.stderr.flush()

@@ -14,8 +14,8 @@ import time
 from vm_spec.fault import VmError
 from vm_spec.frozen import TYPE_CHECKING, Value
 from vm_spec.machine import Outcome
+from vm_state import stop_request
 from vm_state.process import signal_name
-from vm_state.stop_request import SIGNAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from vm_state.process import Process
     from vm_state.qmp import Qmp
 
-    Tell = Callable[..., None]
+    Report = Callable[..., None]
 
-__all__ = ["Guest", "Signals", "Verdict", "listen", "supervise", "verdict"]
+__all__ = ["Guest", "Signals", "Verdict", "supervise"]
 
-ASKED = "vm-stop"  # who asks by the signal that is its own
+_VM_STOP = "vm-stop"  # who sends SIGUSR1
 _PRESS_EVERY_S = 10.0  # a guest that is still booting does not see the power button
-_QUIT_S = 5.0  # a QEMU that does not follow `quit` for so long is killed
+_QUIT_S = 5.0  # a hypervisor that does not quit for so long is killed
 _BY_REASON = {
     "guest-reset": "reboot",
     "subsystem-reset": "reboot",
@@ -47,7 +47,7 @@ class Verdict(Value):
 
     Attributes:
         outcome: in one word.
-        asked: whether it was we who asked it to end.
+        asked: whether it was asked to stop.
         forced: whether it had to be forced.
         detail: what the hypervisor's exit says beyond the outcome: `exit status 1`, `SIGKILL`.
     """
@@ -59,31 +59,29 @@ class Verdict(Value):
 
 
 class Signals:
-    """SIGTERM, SIGINT, SIGHUP and vm-stop's SIGUSR1 as something to poll.
+    """The signals that stop a guest, as something to poll.
 
     Attributes:
         fd: becomes readable when one of them has come.
     """
 
-    CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, SIGNAL)
-
     def __init__(self) -> None:
         self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._former = {number: signal.signal(number, _noted) for number in self.CAUGHT}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.CAUGHT)
+        self._former = {number: signal.signal(number, _ignore) for number in stop_request.SIGNALS}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_request.SIGNALS)
 
     def take(self) -> list[str]:
-        """The names of the signals that have come since the last call, "vm-stop" for its own."""
+        """The names of the signals since the last call, "vm-stop" for its own."""
         try:
             numbers = os.read(self.fd, 512)
         except BlockingIOError:
             return []
-        caught = [signal.Signals(number) for number in numbers if number in self.CAUGHT]
-        return [ASKED if number == SIGNAL else number.name for number in caught]
+        caught = [signal.Signals(number) for number in numbers if number in stop_request.SIGNALS]
+        return [_VM_STOP if number == stop_request.SIGNAL else number.name for number in caught]
 
     def close(self) -> None:
-        """Gives the signals their former meaning back."""
+        """Restores the former handlers."""
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._former.items():
             signal.signal(number, handler)
@@ -91,103 +89,73 @@ class Signals:
         os.close(self._write)
 
 
-def _noted(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     """A handler must exist for the wake-up descriptor to be written to."""
 
 
 class Guest:
-    """A hypervisor with its guest, as it is seen while it runs.
+    """A hypervisor with its guest while it runs.
+
+    It runs; is asked to stop, when its power button is pressed again and again; is forced, when
+    the hypervisor is told to quit; and is killed. Each step has its deadline, monotonic seconds.
 
     Attributes:
         process: the hypervisor.
-        qmp: its monitor; None for bhyve.
+        qmp: its monitor; None for bhyve, and when the connection is lost.
+        forced: whether it was forced.
         stop_timeout_s: how long it has to power off when asked.
-        tell: is told what happens: tell("running"), tell("stopping", by="SIGTERM").
-        name: what the hypervisor calls it.
-        folder: its state folder.
-        patience: how many seconds vm-stop gives it; None for stop_timeout.
     """
 
-    def __init__(self, process: Process, qmp: Qmp | None, machine: Machine, tell: Tell) -> None:
-        self.name = machine.name
-        self.folder = ""
+    def __init__(
+        self, process: Process, qmp: Qmp | None, machine: Machine, directory: str, report: Report
+    ) -> None:
         self.process = process
         self.qmp = qmp
-        self.is_qemu = qmp is not None
-        self.stop_timeout_s: float = machine.stop_timeout
-        self.tell = tell
-        self.patience: Callable[[], float | None] = lambda: None
-        self.outcome: str | None = None
         self.forced = False
-        self.force_at: float | None = None
-        self.press_at: float | None = None
-        self.kill_at: float | None = None
+        self.stop_timeout_s: float = machine.stop_timeout
+        self._name = machine.name
+        self._directory = directory
+        self._report = report
+        self._is_qemu = qmp is not None
+        self._outcome: str | None = None
+        self._force_at: float | None = None
+        self._press_at: float | None = None
+        self._kill_at: float | None = None
 
-    def stop(self, by: str) -> None:
-        """Asks the guest to power off; asked a second time, forces it."""
-        if self.force_at is not None:
-            self.force(f"{by} again")
+    def report_running(self) -> None:
+        """Reports that a bhyve runs; QEMU itself says when it does."""
+        if not self._is_qemu:
+            self._report("running")
+
+    def handle_signal(self, name: str) -> None:
+        """Asks the guest to power off; a second signal forces it, but vm-stop's does not."""
+        if name == _VM_STOP:
+            self._follow_request()
+        elif self._force_at is not None:
+            self._force(f"{name} again")
         else:
-            self._begin_to_stop(by)
+            self._ask_to_stop(name)
 
-    def follow(self, by: str) -> None:
-        """Does as vm-stop says; said a second time, that changes the timeout and forces nothing."""
-        asked_s = self.patience()
-        self.stop_timeout_s = self.stop_timeout_s if asked_s is None else asked_s
-        if asked_s == 0:
-            self.force_at = self.force_at or time.monotonic()
-            self.force(f"{by} --force")
-        elif self.force_at is None:
-            self._begin_to_stop(by)
-        elif asked_s is not None:
-            self.force_at = time.monotonic() + asked_s
+    def _follow_request(self) -> None:
+        """Does as vm-stop asks; a second request changes the timeout."""
+        timeout_s = stop_request.take(self._directory)
+        if timeout_s is not None:
+            self.stop_timeout_s = timeout_s
+        if timeout_s == 0:
+            self._force_at = self._force_at or time.monotonic()
+            self._force(f"{_VM_STOP} --force")
+        elif self._force_at is None:
+            self._ask_to_stop(_VM_STOP)
+        elif timeout_s is not None:
+            self._force_at = time.monotonic() + timeout_s
 
-    def _begin_to_stop(self, by: str) -> None:
-        now = time.monotonic()
-        self.force_at = now + self.stop_timeout_s
-        self.press_at = now
-        self.tell("stopping", by=by, timeout=self.stop_timeout_s)
+    def _ask_to_stop(self, by: str) -> None:
+        self._press_at = time.monotonic()
+        self._force_at = self._press_at + self.stop_timeout_s
+        self._report("stopping", by=by, timeout=self.stop_timeout_s)
         if self._is_halted():
-            self.outcome = "halt"
-            self.force("its processors are halted")
-
-    def press(self) -> None:
-        """Presses the power button (ACPI)."""
-        self.press_at = time.monotonic() + _PRESS_EVERY_S
-        if self.qmp:
-            self._told("system_powerdown")
-        elif self.is_qemu:
-            self.process.send(signal.SIGTERM)
-        else:
-            from vm_run.bhyve.ending import press
-
-            press(self.process, self.folder)
-
-    def force(self, why: str) -> None:
-        """Ends the hypervisor so that it closes its images; SIGKILL follows if it does not."""
-        if self.forced:
-            self.process.send(signal.SIGKILL)
-            return
-        self.forced = True
-        self.kill_at = time.monotonic() + _QUIT_S
-        self.press_at = None
-        self.tell("forcing", why=why)
-        if not (self._told("quit") if self.is_qemu else self._loses_power()):
-            self.process.send(signal.SIGKILL)
-
-    def _told(self, command: str) -> bool:
-        """Whether QEMU could be told a command."""
-        try:
-            if self.qmp:
-                self.qmp.tell(command)
-        except OSError:
-            return False
-        return self.qmp is not None
-
-    def _loses_power(self) -> bool:
-        from vm_run.bhyve.bhyvectl import force_poweroff
-
-        return force_poweroff(self.name)
+            self._outcome = "halt"
+            self._force("its processors are halted")
 
     def _is_halted(self) -> bool:
         try:
@@ -195,96 +163,138 @@ class Guest:
         except (OSError, VmError):
             return False
 
+    def _press(self) -> None:
+        """Presses the power button (ACPI)."""
+        self._press_at = time.monotonic() + _PRESS_EVERY_S
+        if self.qmp:
+            self._send("system_powerdown")
+        elif self._is_qemu:
+            self.process.send(signal.SIGTERM)
+        else:
+            from vm_run.bhyve.ending import press
+
+            press(self.process, self._directory)
+
+    def _force(self, why: str) -> None:
+        """Ends the hypervisor so that it closes its images; SIGKILL follows if it does not."""
+        if self.forced:
+            self.process.send(signal.SIGKILL)
+            return
+        self.forced = True
+        self._kill_at = time.monotonic() + _QUIT_S
+        self._press_at = None
+        self._report("forcing", why=why)
+        if not (self._send("quit") if self._is_qemu else self._cut_power()):
+            self.process.send(signal.SIGKILL)
+
+    def _send(self, command: str) -> bool:
+        """Whether QEMU could be sent a command."""
+        try:
+            if self.qmp:
+                self.qmp.send(command)
+        except OSError:
+            return False
+        return self.qmp is not None
+
+    def _cut_power(self) -> bool:
+        from vm_run.bhyve.bhyvectl import force_poweroff
+
+        return force_poweroff(self._name)
+
     def act(self, now: float) -> None:
         """Does what is due."""
-        if self.kill_at is not None and now >= self.kill_at:
+        if self._kill_at is not None and now >= self._kill_at:
             self.process.send(signal.SIGKILL)
-            self.kill_at = None
-        elif self.force_at is not None and now >= self.force_at and not self.forced:
-            self.force(f"it did not power off within {self.stop_timeout_s:g} s")
-        elif self.press_at is not None and now >= self.press_at:
-            self.press()
+            self._kill_at = None
+        elif self._force_at is not None and now >= self._force_at and not self.forced:
+            self._force(f"it did not power off within {self.stop_timeout_s:g} s")
+        elif self._press_at is not None and now >= self._press_at:
+            self._press()
 
     def next_deadline(self) -> float | None:
-        """When `act` has something to do next, on the monotonic clock."""
-        force_at = None if self.forced else self.force_at
-        return min((at for at in (self.kill_at, force_at, self.press_at) if at), default=None)
+        """When `act` has something to do next."""
+        force_at = None if self.forced else self._force_at
+        return min((at for at in (self._kill_at, force_at, self._press_at) if at), default=None)
 
-    def hear(self, event: dict[str, Any]) -> None:
-        """Takes notice of an event of QEMU's (qemu-qmp-ref(7))."""
+    def read_events(self) -> None:
+        """Reads what QEMU has reported; never waits."""
+        try:
+            for event in self.qmp.events() if self.qmp else ():
+                self._handle_event(event)
+        except EOFError:
+            self._close_monitor()
+
+    def _handle_event(self, event: dict[str, Any]) -> None:
+        """Source: qemu-qmp-ref(7)."""
         match event["event"]:
             case "RESUME":
-                self.tell("running")
+                self._report("running")
             case "GUEST_PANICKED":
-                self.outcome = "triple-fault"
+                self._outcome = "triple-fault"
             case "SUSPEND_DISK":
-                self.outcome = "suspend"
-            case "SHUTDOWN" if self.outcome is None:
-                self.outcome = _BY_REASON.get(event.get("data", {}).get("reason", ""), "killed")
+                self._outcome = "suspend"
+            case "SHUTDOWN" if self._outcome is None:
+                reason = event.get("data", {}).get("reason", "")
+                self._outcome = _BY_REASON.get(reason, "killed")
             case _:
                 pass
 
+    def verdict(self) -> Verdict:
+        """How the guest ended, once its process has."""
+        self.read_events()
+        asked = self._force_at is not None
+        outcome, detail = self._judge(self.process.wait(), asked=asked)
+        return Verdict(
+            outcome=Outcome(outcome or "killed"), asked=asked, forced=self.forced, detail=detail
+        )
+
+    def _judge(self, code: int | None, *, asked: bool) -> tuple[str | None, str]:
+        """The outcome, and what the exit code says beyond it; None for neither."""
+        if code is None:
+            return self._outcome, ""
+        if not self._is_qemu:
+            from vm_run.bhyve.ending import judged
+
+            return judged(code, self._directory, asked=asked)
+        if code < 0:
+            is_kill = code in (-signal.SIGKILL, -signal.SIGTERM)
+            return "killed" if is_kill else "error", signal_name(-code)
+        if self._outcome is None:
+            return "error" if code else "poweroff", f"exit status {code}"
+        return self._outcome, ""
+
+    def _close_monitor(self) -> None:
+        if self.qmp:
+            self.qmp.close()
+        self.qmp = None
+
+    def close(self) -> None:
+        """Lets go of the process and its monitor."""
+        self.process.close()
+        self._close_monitor()
+
 
 def supervise(guest: Guest, signals: Signals, logs: Logs | None = None) -> Verdict:
-    """Waits until a hypervisor has ended, handing on signals and bounding logs, and says how."""
+    """Passes signals on and keeps logs small until a hypervisor has ended, and says how."""
+    guest.report_running()
+    while guest.process.fd not in _wait(guest, signals, logs):
+        for name in signals.take():
+            guest.handle_signal(name)
+        guest.read_events()
+        guest.act(time.monotonic())
+        if logs:
+            logs.act(time.monotonic())
+    return guest.verdict()
+
+
+def _wait(guest: Guest, signals: Signals, logs: Logs | None) -> set[int]:
+    """Waits for the next event or deadline; the descriptors that are readable."""
     poll = select.poll()
     poll.register(guest.process.fd, select.POLLIN)
     poll.register(signals.fd, select.POLLIN)
     if guest.qmp:
         poll.register(guest.qmp.socket, select.POLLIN)
-    else:
-        guest.tell("running")
-    while guest.process.fd not in _ready(poll, _deadline(guest, logs)):
-        for name in signals.take():
-            (guest.follow if name == ASKED else guest.stop)(name)
-        listen(guest, poll)
-        guest.act(time.monotonic())
-        if logs:
-            logs.act(time.monotonic())
-    return verdict(guest)
-
-
-def _deadline(guest: Guest, logs: Logs | None) -> float | None:
-    first, second = guest.next_deadline(), logs.look_at if logs else None
-    return min((at for at in (first, second) if at is not None), default=None)
-
-
-def _ready(poll: select.poll, deadline: float | None) -> set[int]:
+    deadlines = (guest.next_deadline(), logs.look_at if logs else None)
+    deadline = min((at for at in deadlines if at is not None), default=None)
     wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000 + 1
     return {fd for fd, _ in poll.poll(wait_ms)}
-
-
-def listen(guest: Guest, poll: select.poll | None = None) -> None:
-    """Hears what QEMU has told since the last call; never waits."""
-    if guest.qmp is None:
-        return
-    try:
-        for event in guest.qmp.events():
-            guest.hear(event)
-    except EOFError:
-        if poll:
-            poll.unregister(guest.qmp.socket)
-        guest.qmp.close()
-        guest.qmp = None
-
-
-def verdict(guest: Guest) -> Verdict:
-    """How a guest has ended, once its process has."""
-    listen(guest)
-    code = guest.process.wait()
-    outcome, detail = guest.outcome, ""
-    if code is not None and not guest.is_qemu:
-        from vm_run.bhyve.ending import judged
-
-        outcome, detail = judged(code, guest.folder, asked=guest.force_at is not None)
-    elif code is not None and code < 0:
-        detail = signal_name(-code)
-        outcome = "killed" if code in (-signal.SIGKILL, -signal.SIGTERM) else "error"
-    elif outcome is None and code is not None:
-        outcome, detail = "error" if code else "poweroff", f"exit status {code}"
-    return Verdict(
-        outcome=Outcome(outcome or "killed"),
-        asked=guest.force_at is not None,
-        forced=guest.forced,
-        detail=detail,
-    )

@@ -1,137 +1,142 @@
 """swtpm: the program that is a guest's TPM, started before its hypervisor and ended with it.
 
-Its socket listens before it runs, so nobody waits for it. QEMU speaks to it through swtpm's
+Its socket listens before it runs, so nothing waits for it. QEMU speaks to it through swtpm's
 control channel and passes a data channel of its own over that; bhyve connects to the data channel
 itself and knows no other. Untested on FreeBSD.
 
-Source: swtpm(8), --ctrl, --server, --terminate; FreeBSD's usr.sbin/bhyve/tpm_emul_swtpm.c.
+One VM at a time may use a TPM's state, and its swtpm ends before the next begins: swtpm inherits
+a lock of flock(2) on the file vm-run.lock beside the state, which other hosts see over NFS.
+
+Source: swtpm(8), --ctrl, --server, --terminate; FreeBSD's usr.sbin/bhyve/tpm_emul_swtpm.c;
+flock(2), NFS details (Linux).
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import select
 import signal
 
-from vm_run import starting, swtpm_lock
-from vm_run.program import hypervisor
-from vm_run.starting import Descriptors
+from vm_run.program import Descriptors, hypervisor, listen
+from vm_run.program import start as start_program
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING
-from vm_state.platform import which
+from vm_state.lock import take_flock
+from vm_state.platform import boot_id, which
+from vm_state.process import Process, started_at
+from vm_state.record import parse
 
 if TYPE_CHECKING:
     from vm_spec.machine import Machine
+    from vm_state.record import Record
 
-__all__ = ["LIFELINE_FD", "LINK", "end", "start"]
+__all__ = ["LIFELINE_FD", "LINK", "end", "lock_state", "sign", "start"]
 
 LIFELINE_FD = 6  # what a hypervisor holds for as long as it runs
-LINK = "swtpm.lock"  # in the state folder: leads to the lock in the TPM's own folder
+LINK = "swtpm.lock"  # in the state directory: leads to the lock beside the TPM's state
 
-_LOG_FD, _SOCKET_FD, _LIFELINE_FD, _LOCK_FD = 2, 3, 4, 5  # where swtpm has what is open for it
+_LOG_FD, _SOCKET_FD, _LIFELINE_FD, _LOCK_FD = 2, 3, 4, 5  # swtpm's descriptors
 _ENVIRONMENT = {"LANG": "C.UTF-8"}  # TPM_PATH and TPM_PORT would be obeyed
-_WRONG, _LACKING, _CANNOT_WRITE = 65, 69, 74
+_TIMEOUT_MS = 5000  # swtpm writes its state at each command, and so has little to do at its end
 
 
-def start(machine: Machine, folder: str, descriptors: Descriptors) -> None:
-    """Starts a machine's swtpm, which listens at `folder`/swtpm.sock and keeps `tpm.path`.
+def start(machine: Machine, directory: str, descriptors: Descriptors) -> None:
+    """Starts a machine's swtpm, which listens at `directory`/swtpm.sock and keeps `tpm.path`.
 
     Args:
         machine: it has a TPM of type swtpm.
-        folder: the state folder.
-        descriptors: the hypervisor's. It is given one end of a pipe, and does nothing with it:
-            when nobody has that end any more, swtpm ends.
+        directory: the state directory.
+        descriptors: the hypervisor's. It gets one end of a pipe, and does nothing with it: when
+            no process has that end any more, swtpm ends.
 
     Raises:
         VmError: swtpm is not installed or cannot be started (69), another VM's runs on the same
-            state (75), the state's folder cannot be used (65, 74).
+            state (75), the state's directory cannot be used (65, 74).
     """
-    program, home = _program(), _home(machine)
-    lock = _locked(f"{home}/vm-run.lock", folder)
-    read, write = os.pipe2(os.O_CLOEXEC)
-    given = Descriptors()
+    program, home = _find_program(), _name_home(machine)
+    own = Descriptors()
     try:
-        _open(given, folder)
-        given.give(read, _LIFELINE_FD)
-        given.give(lock, _LOCK_FD)
-        pid = starting.start(_argv(program, machine, home), given, _ENVIRONMENT)
-        _tie(pid, read)
-        _sign(lock, pid, home, folder)
-        descriptors.give(write, LIFELINE_FD)
+        _open_streams(own, directory)
+        write = _start_locked(_argv(program, machine, home), home, directory, own)
+        descriptors.add(write, LIFELINE_FD)
+        os.close(write)
     finally:
-        given.close()
-        for fd in (lock, read, write):
-            os.close(fd)
-    _link(f"{home}/vm-run.lock", f"{folder}/{LINK}")
+        own.close()
+    link = f"{directory}/{LINK}"
+    if os.path.lexists(link):
+        os.unlink(link)
+    os.symlink(f"{home}/vm-run.lock", link)
 
 
-def end(folder: str) -> None:
-    """Ends the swtpm of a hypervisor that has ended, if it has not yet ended by itself."""
+def _start_locked(argv: list[str], home: str, directory: str, own: Descriptors) -> int:
+    """Locks the state and starts swtpm; returns the end of a pipe that keeps it alive."""
+    opened: list[int] = []
     try:
-        fd = os.open(f"{folder}/{LINK}", os.O_RDWR | os.O_CLOEXEC)
+        if not os.path.isdir(home):
+            os.mkdir(home, 0o700)
+        lock = lock_state(f"{home}/vm-run.lock", directory)
+        opened.append(lock)
+        read, write = os.pipe2(os.O_CLOEXEC)
+        opened += [read, write]
+        own.add(read, _LIFELINE_FD)
+        own.add(lock, _LOCK_FD)
+        pid = start_program(argv, own, _ENVIRONMENT)
+        _tie(pid, read)
+        sign(lock, pid, directory)  # when this fails, swtpm ends with its lifeline
+        return os.dup(write)
+    except OSError as error:
+        raise _unusable(home, error) from None
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def end(directory: str) -> None:
+    """Ends the swtpm of a hypervisor that has ended, if it has not ended by itself."""
+    try:
+        fd = os.open(f"{directory}/{LINK}", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        swtpm_lock.settle(fd, folder)
-    except OSError:  # its folder is out of reach; without a hypervisor it ends by itself
+        _settle(fd, directory)
+    except OSError:  # its directory is out of reach; without a hypervisor it ends by itself
         pass
     finally:
         os.close(fd)
 
 
-def _program() -> str:
+def _find_program() -> str:
     path = which("swtpm")
     if path is None:
         hint = "Debian: sudo apt install swtpm; FreeBSD: sudo pkg install swtpm"
-        problem = "swtpm is not there, which is to be the guest's TPM"
-        raise VmError(Fault(path=("tpm",), problem=problem, hint=hint), status=_LACKING)
+        problem = "swtpm, which emulates the guest's TPM, is not installed"
+        fault = Fault(path=("tpm",), problem=problem, hint=hint)
+        raise VmError(fault, status=os.EX_UNAVAILABLE)
     return path
 
 
-def _home(machine: Machine) -> str:
-    """The folder of the TPM's state, made when it is missing."""
-    given = machine.tpm.path if machine.tpm else None
-    home = os.path.abspath(given or f"{machine.name}.tpm")
+def _name_home(machine: Machine) -> str:
+    """The directory of the TPM's state."""
+    home = os.path.abspath((machine.tpm and machine.tpm.path) or f"{machine.name}.tpm")
     if "," in home:  # swtpm takes it in a comma list, and has no escape
-        fault = Fault(
-            path=("tpm", "path"),
-            problem=f"{home} has a comma, and swtpm takes none",
-            hint="give it another path",
-        )
-        raise VmError(fault, status=_WRONG)
-    try:
-        os.mkdir(home, 0o700)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise _unusable(home, error) from None
+        problem = f"{home} has a comma, which swtpm cannot take"
+        fault = Fault(path=("tpm", "path"), problem=problem, hint="use another path")
+        raise VmError(fault, status=os.EX_DATAERR)
     return home
 
 
-def _locked(path: str, folder: str) -> int:
-    try:
-        return swtpm_lock.take(path, folder)
-    except OSError as error:
-        raise _unusable(path, error) from None
-
-
-def _sign(lock: int, pid: int, home: str, folder: str) -> None:
-    try:
-        swtpm_lock.sign(lock, pid, folder)
-    except OSError as error:  # swtpm ends with its lifeline
-        raise _unusable(home, error) from None
-
-
-def _unusable(path: str, error: OSError) -> VmError:
-    problem = f"{path}: {error.strerror}"
-    hint = "the TPM's state is kept there: make the folder, or set tpm.path"
-    return VmError(Fault(path=("tpm", "path"), problem=problem, hint=hint), status=_CANNOT_WRITE)
+def _unusable(home: str, error: OSError) -> VmError:
+    problem = f"{error.filename or home}: {error.strerror}"
+    hint = "the TPM's state is kept there: create the directory, or set tpm.path"
+    return VmError(Fault(path=("tpm", "path"), problem=problem, hint=hint), status=os.EX_IOERR)
 
 
 def _argv(program: str, machine: Machine, home: str) -> list[str]:
     if hypervisor(machine) == "qemu":
         channel = ["--ctrl", f"type=unixio,fd={_SOCKET_FD}"]
-    else:  # nobody tells it to begin, so it begins by itself
+    else:  # bhyve does not tell it to begin, so it begins by itself
         channel = ["--server", f"type=unixio,fd={_SOCKET_FD}"]
         channel += ["--flags", "not-need-init,startup-clear"]
     return [
@@ -142,19 +147,19 @@ def _argv(program: str, machine: Machine, home: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _open(given: Descriptors, folder: str) -> None:
-    """Standard streams, and a socket that listens already."""
-    given.open(os.devnull, os.O_RDWR, 0)
-    log = f"{folder}/hypervisor.log"
+def _open_streams(own: Descriptors, directory: str) -> None:
+    """Opens the standard streams, and a socket that listens already."""
+    own.open(os.devnull, os.O_RDWR, 0)
+    log = f"{directory}/hypervisor.log"
     for theirs in (1, _LOG_FD):
-        given.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, theirs)
-    listener = starting.listening(f"{folder}/swtpm.sock")
-    given.give(listener.fileno(), _SOCKET_FD)
+        own.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, theirs)
+    listener = listen(f"{directory}/swtpm.sock")
+    own.add(listener.fileno(), _SOCKET_FD)
     listener.close()
 
 
 def _tie(pid: int, read: int) -> None:
-    """A process is sent SIGTERM when the last who has the other end of a pipe is gone.
+    """Has the kernel send a process SIGTERM when a pipe's other end is closed.
 
     --terminate does not see the end of a QEMU that stopped before it had connected. FreeBSD has
     no F_SETSIG; there it is `end` that ends such a one.
@@ -167,7 +172,88 @@ def _tie(pid: int, read: int) -> None:
     fcntl.fcntl(read, fcntl.F_SETFL, os.O_ASYNC)
 
 
-def _link(target: str, path: str) -> None:
-    if os.path.lexists(path):
-        os.unlink(path)
-    os.symlink(target, path)
+def lock_state(path: str, directory: str) -> int:
+    """Locks a TPM's state and returns the lock, which lasts as long as any process has it.
+
+    Args:
+        path: the lock's file, which is created.
+        directory: the state directory of the VM. Its own former swtpm is ended.
+
+    Raises:
+        VmError: another VM has the lock (75).
+        OSError: the file cannot be created, or its file system has no locks.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _settle(fd, directory)
+        if take_flock(fd):
+            return fd
+        other = os.path.basename(str(_read_owner(fd).get("folder", "another VM")))
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    problem = f"{os.path.dirname(path)} is the TPM of {other}, which is running"
+    hint = "stop that VM, or set another path for this one"
+    raise VmError(Fault(path=("tpm", "path"), problem=problem, hint=hint), status=os.EX_TEMPFAIL)
+
+
+def sign(fd: int, pid: int, directory: str) -> None:
+    """Writes the owner into a lock: a swtpm that we started for the VM of a state directory."""
+    text = json.dumps(_identify(directory) | {"pid": pid, "started_at": started_at(pid)})
+    os.ftruncate(fd, os.pwrite(fd, text.encode() + b"\n", 0))
+
+
+def _settle(fd: int, directory: str) -> None:
+    """Ends the swtpm that has a lock, if it is that of this state directory.
+
+    One that is our child is waited for in any case, or it would stay behind as a zombie.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    owner = _read_owner(fd)
+    pid = owner.get("pid")
+    if not isinstance(pid, int) or not owner.items() >= _identify(directory).items():
+        return
+    is_child = _is_child(pid)
+    if not is_child and take_flock(fd):
+        return
+    try:
+        process = Process(pid, is_child=is_child)
+    except OSError:  # it has ended, or its number is a thread's by now
+        return
+    try:
+        if started_at(pid) not in (0, owner.get("started_at")):  # the number is another's
+            return
+        _terminate(process)
+    finally:
+        process.close()
+    os.ftruncate(fd, 0)
+
+
+def _terminate(process: Process) -> None:
+    waiting = select.poll()
+    waiting.register(process.fd, select.POLLIN)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process.send(number)
+        if waiting.poll(_TIMEOUT_MS):
+            process.wait()
+            return
+
+
+def _is_child(pid: int) -> bool:
+    """Whether a process is ours to wait for; asks, and does not wait."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError:
+        return False
+    return True
+
+
+def _identify(directory: str) -> Record:
+    return {"folder": directory, "host": os.uname().nodename, "boot_id": boot_id()}
+
+
+def _read_owner(fd: int) -> Record:
+    return parse(os.pread(fd, 4096, 0))

@@ -1,4 +1,4 @@
-"""The frame of every command: faults on standard error become an exit status."""
+"""The main wrapper of every command: it prints faults and returns the exit status."""
 
 from __future__ import annotations
 
@@ -11,40 +11,54 @@ from vm_spec.frozen import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["guarded"]
+__all__ = ["argv_of", "run_command"]
 
-_BUG, _INTERRUPTED, _NOBODY_READS = 70, 130, 141  # the last two as a shell counts signals
+_INTERRUPTED, _BROKEN_PIPE = 130, 141  # as a shell counts signals
 
 
-def guarded(command: str, act: Callable[[list[str]], int], argv: list[str]) -> int:
-    """The exit status of a command.
+def run_command(command: str, act: Callable[[list[str]], int], argv: list[str]) -> int:
+    """Runs a command and returns its exit status.
 
     Args:
-        command: what it is called, before what is said on standard error.
-        act: what it does; its status is returned.
-        argv: what was typed behind the command.
+        command: its name, which begins each message on standard error.
+        act: its main function, which returns an exit status.
+        argv: its arguments.
     """
     try:
         return act(argv)
     except VmError as error:
-        _say(f"{command}: {report(error.faults)}")
+        _print_error(f"{command}: {report(error.faults)}")
         return error.status
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read us has enough
-        return _NOBODY_READS
-    except Exception:  # noqa: BLE001  a bug of ours: says so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or flushing at exit fails again
+        return _BROKEN_PIPE
+    except Exception:  # noqa: BLE001  any other is a bug of ours
         import traceback
 
         traceback.print_exc()
-        _say(f"{command}: this is a bug of vmman, not a mistake of yours: please report it")
-        return _BUG
+        _print_error(f"{command}: this is a bug in vmman, please report it")
+        return os.EX_SOFTWARE
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-    except (OSError, ValueError):  # nobody hears it: the status tells
+    except (OSError, ValueError):  # standard error is gone; the exit status remains
         pass
+
+
+def argv_of(command: str) -> list[str]:
+    """The command line of another command of this installation, whatever PATH has.
+
+    It is the program beside ours; where we were started otherwise, Python runs its module.
+    """
+    ours = os.path.abspath(sys.argv[0])
+    beside = os.path.join(os.path.dirname(ours), command)
+    if os.path.basename(ours).startswith("vm-") and os.access(beside, os.X_OK):
+        return [beside]
+    module = f"{command.replace('-', '_')}.__main__"
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {module} import entry; entry()"
+    return [sys.executable, "-ISB", "-c", program]

@@ -1,6 +1,6 @@
-"""Being told when a file of a folder has changed, without looking again and again.
+"""Events about a file that changes.
 
-On Linux dnotify, which needs no library (fcntl(2), F_NOTIFY): inotify takes ctypes, a megabyte of
+On Linux dnotify, which needs no library (fcntl(2), F_NOTIFY): inotify needs ctypes, a megabyte of
 each supervisor. On FreeBSD kqueue, for one file; untested there.
 """
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-__all__ = ["Growth"]
+__all__ = ["FileWatch"]
 
 _LINUX = hasattr(fcntl, "F_NOTIFY")
 
 
-class Growth:
-    """Files that are watched; for the main thread.
+class FileWatch:
+    """A watch on a file; for the main thread.
 
-    Linux tells by SIGIO, which also wakes whoever polls a `signal.set_wakeup_fd`.
+    Linux sends SIGIO, which also wakes whoever polls a `signal.set_wakeup_fd`.
 
     Attributes:
         fd: becomes readable on FreeBSD when the file has changed; -1 on Linux.
@@ -35,17 +35,17 @@ class Growth:
         """Starts watching.
 
         Args:
-            path: the file; on Linux every file beside it is told of too.
-            changed: is called when something has changed since `arm`, on Linux.
+            path: the file; on Linux every file beside it is watched too.
+            changed: called on Linux when something has changed since `arm`.
 
         Raises:
-            OSError: the file, or on Linux its folder, cannot be opened.
+            OSError: the file, or on Linux its directory, cannot be opened.
         """
         self.fd = -1
         self._changed = changed
         if _LINUX:
             self._watched = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
-            self._former = signal.signal(signal.SIGIO, self._noted)
+            self._former = signal.signal(signal.SIGIO, self._on_sigio)
         else:
             import select
 
@@ -54,17 +54,17 @@ class Growth:
             self._queue = bsd.kqueue()
             self.fd = self._queue.fileno()
 
-    def _noted(self, number: int, frame: FrameType | None) -> None:
+    def _on_sigio(self, number: int, frame: FrameType | None) -> None:
         self._changed()
 
     def arm(self) -> None:
-        """Asks to be told of the next change, once; what came before is to be read after this."""
+        """Asks for the next change, once; read the file after this to miss none."""
         if not _LINUX:
             self._arm_queue()
             return
         try:
             fcntl.fcntl(self._watched, fcntl.F_NOTIFY, fcntl.DN_MODIFY)
-        except OSError:  # a kernel without it: whoever waits is woken by other things only
+        except OSError:  # a kernel without it: only other events wake the caller then
             pass
 
     def _arm_queue(self) -> None:
@@ -77,7 +77,7 @@ class Growth:
         self._queue.control([event], 0)
 
     def close(self) -> None:
-        """Stops watching; before SIGIO gets its former meaning, which may be to end us."""
+        """Stops watching; first, as the former action of SIGIO may be to end us."""
         os.close(self._watched)
         if _LINUX:
             signal.signal(signal.SIGIO, self._former or signal.SIG_DFL)

@@ -1,4 +1,7 @@
-"""One process that is watched: started by us, or taken over from a supervisor that is gone."""
+"""A process: started by us, or taken over from a supervisor that is gone.
+
+Linux watches it by a pidfd, FreeBSD by a kqueue and ps(1); untested on FreeBSD.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ __all__ = ["Process", "signal_name", "spawn", "started_at", "uptime"]
 
 _LINUX = hasattr(os, "pidfd_open")
 # A terminal's Ctrl-C and hang-up reach its whole group; what they mean to a guest is for the
-# supervisor to say, so the hypervisor does not see them.
+# supervisor to decide, so the hypervisor does not see them.
 _SUPERVISORS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+_TIMEOUT_S = 10
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -46,12 +50,12 @@ class Process:
             pass
 
     def wait(self) -> int | None:
-        """Its exit code once `fd` is readable, minus a signal's number; None if nobody knows.
+        """Its exit code once `fd` is readable, minus a signal's number; None if unknown.
 
-        Of a process that is not our child FreeBSD tells it, and Linux does not.
+        Of a process that is not our child FreeBSD knows it, and Linux does not.
         """
         if not self.is_child:
-            return None if _LINUX else _told(self.fd)
+            return None if _LINUX else _read_exit_code(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def kill(self) -> None:
@@ -64,10 +68,17 @@ class Process:
         os.close(self.fd)
 
 
-def _told(fd: int) -> int | None:
-    from vm_state.process_freebsd import exit_code
+def _read_exit_code(fd: int) -> int | None:
+    """How a process ended, from the kqueue that reported it; None when it does not say."""
+    import select
 
-    return exit_code(fd)
+    bsd: Any = select
+    queue = bsd.kqueue.fromfd(os.dup(fd))  # closing the queue closes its descriptor
+    try:
+        events = queue.control(None, 1, 0)
+    finally:
+        queue.close()
+    return os.waitstatus_to_exitcode(events[0].data) if events else None
 
 
 def _descriptor(pid: int) -> int:
@@ -91,9 +102,9 @@ def spawn(argv: list[str], fds: Mapping[int, int], environment: Mapping[str, str
     """Starts a program and returns its process id.
 
     Args:
-        argv: its words, the first one its path.
-        fds: descriptor that it shall have -> descriptor that we have; no other that we have
-            opened, but those that we were started with, `3<>/dev/tap5` for instance.
+        argv: its arguments, the first one its path.
+        fds: its descriptor -> ours. It also inherits those that we were started with, such as
+            `3<>/dev/tap5`, but no other that we have opened.
         environment: its variables.
 
     Raises:
@@ -121,15 +132,13 @@ def signal_name(number: int) -> str:
 def started_at(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 if none of this number runs.
 
-    FreeBSD tells it in seconds since 1970 instead.
+    On FreeBSD in seconds since 1970 instead.
 
     With the boot's id it tells a process from a later one of the same number (proc(5), stat). One
     that has ended is none, even if its parent never asks how: not every container has an init.
     """
     if not _LINUX:
-        from vm_state import process_freebsd as process_bsd
-
-        return process_bsd.started_at(pid)
+        return _ask_ps(pid)
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
             fields = stat.read().rpartition(")")[2].split()
@@ -138,8 +147,34 @@ def started_at(pid: int) -> int:
         return 0
 
 
+def _ask_ps(pid: int) -> int:
+    """When a process started, in seconds since 1970; 0 if none of this number runs.
+
+    Source: ps(1), lstart and stat.
+    """
+    import calendar
+    import subprocess
+
+    try:
+        fields = subprocess.run(
+            ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.environ.get("PATH", "/bin:/usr/bin"), "LC_ALL": "C", "TZ": "UTC"},
+            timeout=_TIMEOUT_S,
+            check=True,
+            text=True,
+        ).stdout.split()
+        if fields[0].startswith("Z"):
+            return 0
+        return calendar.timegm(time.strptime(" ".join(fields[1:6]), "%a %b %d %H:%M:%S %Y"))
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0
+
+
 def uptime(started: int) -> float:
-    """How many seconds ago a process started, by what `started_at` has told of it."""
+    """How many seconds ago a process started, from the value of `started_at`."""
     if not _LINUX:
         return time.time() - started
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")

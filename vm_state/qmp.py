@@ -35,7 +35,7 @@ class Qmp:
         self._asked = 0
 
     @classmethod
-    def over(cls, fd: int) -> Qmp:
+    def from_fd(cls, fd: int) -> Qmp:
         """A monitor to which this descriptor is connected, and owned from now on."""
         return cls(socket.socket(fileno=fd))
 
@@ -51,7 +51,7 @@ class Qmp:
         try:
             connected.connect(path)
             qmp = cls(connected)
-            qmp.ask("qmp_capabilities", timeout_s)
+            qmp.execute("qmp_capabilities", timeout_s)
         except (OSError, VmError) as error:
             connected.close()
             why = getattr(error, "strerror", None) or error
@@ -59,7 +59,7 @@ class Qmp:
             raise VmError(Fault(file=path, problem=problem), status=75) from None
         return qmp
 
-    def ask(self, command: str, timeout_s: float = 5.0, **arguments: object) -> Any:
+    def execute(self, command: str, timeout_s: float = 5.0, **arguments: object) -> Any:
         """What a command returns.
 
         Raises:
@@ -68,10 +68,10 @@ class Qmp:
         """
         deadline = time.monotonic() + timeout_s
         self.socket.settimeout(timeout_s)
-        self._send(self._question(command), arguments)
+        self._write(self._question(command), arguments)
         return self._answer(command, deadline)
 
-    def give(self, fd: int, name: str, timeout_s: float = 5.0) -> None:
+    def send_fd(self, fd: int, name: str, timeout_s: float = 5.0) -> None:
         """Hands QEMU a descriptor, which other commands then mean by this name.
 
         Raises:
@@ -95,11 +95,11 @@ class Qmp:
                 if message.get("id") == self._asked:
                     return _returned(message, command)
 
-    def tell(self, command: str, **arguments: object) -> None:
+    def send(self, command: str, **arguments: object) -> None:
         """Sends a command and does not wait for its answer."""
-        self._send({"execute": command}, arguments)
+        self._write({"execute": command}, arguments)
 
-    def _send(self, message: dict[str, object], arguments: dict[str, object]) -> None:
+    def _write(self, message: dict[str, object], arguments: dict[str, object]) -> None:
         more = {"arguments": arguments} if arguments else {}
         self.socket.sendall(json.dumps(message | more).encode())
 
@@ -137,7 +137,7 @@ class Qmp:
         Source: qemu(1), monitor command `info registers`: HLT=1, and bit 9 (IF) of EFL clear.
         """
         asked: Any = {"command-line": "info registers -a"}
-        shown = str(self.ask("human-monitor-command", **asked))
+        shown = str(self.execute("human-monitor-command", **asked))
         halted = shown.count("HLT=1")
         flags = [int(part[:8], 16) for part in shown.split("EFL=")[1:]]
         flags += [int(part[:8], 16) for part in shown.split("RFL=")[1:]]

@@ -1,7 +1,7 @@
-"""What vm-stop asks of the vm-run that watches a VM, and how that VM ended.
+"""What vm-stop asks of the vm-run that supervises a VM, and how that VM ended.
 
-Both are files in the state folder, which is the user's alone; the signal SIGUSR1 says that there
-is something to read.
+Both are files in the state directory, which is the user's alone; the signal SIGUSR1 says that
+there is something to read.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ import os
 import signal
 
 from vm_spec.frozen import TYPE_CHECKING
-from vm_state import statedir
+from vm_state.record import read_file
+from vm_state.statedir import replace_file
 
 if TYPE_CHECKING:
-    from vm_run.options import Ending
-    from vm_state.statedir import Record
+    from vm_state.record import Record
 
-__all__ = ["ENDED", "SIGNAL", "ended", "leave", "take", "write_ended"]
+__all__ = ["ENDED", "SIGNAL", "SIGNALS", "read_ending", "take", "write", "write_ending"]
 
-SIGNAL = signal.SIGUSR1  # unlike SIGTERM, a second one forces nothing: two may ask at once
+SIGNAL = signal.SIGUSR1  # unlike SIGTERM, a second one kills nothing: two vm-stops may ask at once
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, SIGNAL)  # all that stop a guest
 ENDED = "ended.json"
-_ASKED = "stop.json"
+_REQUEST = "stop.json"
 _LONGEST_S = 86400.0
 
 
-def leave(folder: str, timeout_s: float | None) -> None:
-    """Leaves word how long the guest has to power off; None for its own stop_timeout."""
-    statedir.replace_file(f"{folder}/{_ASKED}", json.dumps({"timeout": timeout_s}) + "\n")
+def write(directory: str, timeout_s: float | None) -> None:
+    """Writes how long the guest has to power off; None for the machine's stop_timeout."""
+    replace_file(f"{directory}/{_REQUEST}", json.dumps({"timeout": timeout_s}) + "\n")
 
 
-def take(folder: str) -> float | None:
-    """Takes the word that was left: seconds from 0; None for none."""
-    path = f"{folder}/{_ASKED}"
-    timeout = _table(path).get("timeout")
+def take(directory: str) -> float | None:
+    """Reads and removes what was written: seconds from 0; None for none."""
+    path = f"{directory}/{_REQUEST}"
+    timeout = read_file(path).get("timeout")
     try:
         os.unlink(path)
     except OSError:
@@ -43,29 +44,17 @@ def take(folder: str) -> float | None:
     return min(max(0.0, float(timeout)), _LONGEST_S)
 
 
-def write_ended(folder: str, ending: Ending, said: str) -> None:
-    """Keeps how a VM ended, until it is started again."""
-    record = {
-        "supervisor": os.getpid(), "outcome": ending.outcome, "target": ending.target,
-        "forced": ending.forced, "status": ending.status, "said": said,
-    }  # fmt: skip
+def write_ending(directory: str, ending: Record) -> None:
+    """Keeps how a VM ended until its next start; `said` is the sentence about it."""
+    record = {"supervisor": os.getpid()} | ending
     try:
-        statedir.replace_file(f"{folder}/{ENDED}", json.dumps(record) + "\n")
+        replace_file(f"{directory}/{ENDED}", json.dumps(record) + "\n")
     except OSError:  # a full disk: whoever waits sees only that it has ended
         pass
 
 
-def ended(folder: str, supervisor: int) -> str:
-    """How the VM that a vm-run watched has ended, in its words; empty when it did not say."""
-    record = _table(f"{folder}/{ENDED}")
+def read_ending(directory: str, supervisor: int) -> str:
+    """How the VM of a vm-run ended, in a sentence; empty when that did not write it."""
+    record = read_file(f"{directory}/{ENDED}")
     said = record.get("said")
     return said if isinstance(said, str) and record.get("supervisor") == supervisor else ""
-
-
-def _table(path: str) -> Record:
-    try:
-        with open(path, "rb") as file:
-            table: object = json.loads(file.read(1 << 16))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return table if isinstance(table, dict) else {}  # pyright: ignore[reportUnknownVariableType]

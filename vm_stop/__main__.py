@@ -1,4 +1,4 @@
-"""vm-stop: asks running VMs to power off, and tells how they ended."""
+"""vm-stop: asks running VMs to power off, and reports how they ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from vm_spec.fault import printable
 from vm_spec.frozen import TYPE_CHECKING
-from vm_state.cli import guarded
+from vm_state.cli import run_command
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -18,13 +18,13 @@ __all__ = ["entry", "main", "parser"]
 
 EXAMPLES = """\
 examples:
-  vm-stop my-vm                   press its power button; forced after its stop_timeout
-  vm-stop --timeout 300 db web    both at once, and five minutes for each
+  vm-stop my-vm                   press its power button; force it after its stop_timeout
+  vm-stop --timeout 300 db web    both at once, five minutes for each
   vm-stop --force my-vm           now
-  vm-stop --all                   everything of yours that runs on this host
+  vm-stop --all                   all your VMs on this host
 
-exit status: 0 nothing runs any more, 64 wrong command line, 66 no such VM, 70 our bug,
-74 the state folder cannot be written, 75 another host has it, 130 interrupted;
+exit status: 0 stopped or not running, 64 wrong command line, 66 no such VM, 70 our bug,
+74 the state directory cannot be written, 75 another host has it, 130 interrupted;
 of several the highest
 """
 
@@ -37,17 +37,17 @@ def parser() -> Parser:
         "vm-stop",
         "vm-stop NAME... [--timeout S | --force] [--no-wait] [--json]\n"
         "       vm-stop --all [--timeout S | --force] [--no-wait] [--json]",
-        "Ask running virtual machines to power off, and tell how they ended.",
+        "Ask running virtual machines to power off, and report how they ended.",
         EXAMPLES,
     )
     made.add_version()
-    made.add_argument("names", metavar="NAME", nargs="*", help="what vm-run calls it")
-    made.add_argument("--all", action="store_true", help="all of yours that run on this host")
+    made.add_argument("names", metavar="NAME", nargs="*", help="a running VM")
+    made.add_argument("--all", action="store_true", help="all your running VMs on this host")
     how = made.add_mutually_exclusive_group()
-    how.add_argument("--timeout", metavar="S", type=_seconds, help="force it after so many seconds")
+    how.add_argument("--timeout", metavar="S", type=_seconds, help="force it after S seconds")
     how.add_argument("-f", "--force", action="store_true", help="force it at once")
-    made.add_argument("--no-wait", action="store_true", help="ask, and do not wait for the end")
-    made.add_argument("--json", action="store_true", help="for programs; described in vm-stop(1)")
+    made.add_argument("--no-wait", action="store_true", help="do not wait for the end")
+    made.add_argument("--json", action="store_true", help="print JSON; see vm-stop(1)")
     return made
 
 
@@ -61,17 +61,17 @@ def _seconds(text: str) -> float:
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    return guarded("vm-stop", _stop, argv)
+    return run_command("vm-stop", _stop, argv)
 
 
 def _stop(argv: list[str]) -> int:
     made = parser()
     call = made.parse_args(argv)
     if call.all and call.names:
-        made.error("--all and names cannot be had at once")
+        made.error("--all and names exclude each other")
     if not (call.all or call.names):
         made.error("the name of a VM is missing")
-    from vm_stop.stopping import Wish, running, stop
+    from vm_stop.stopping import Wish, list_running, stop
 
     answers: list[Answer] = []
 
@@ -80,13 +80,13 @@ def _stop(argv: list[str]) -> int:
         if not call.json:
             _show(answer)
 
-    names: list[str] = running() if call.all else call.names
+    names: list[str] = list_running() if call.all else call.names
     if not names and not call.json:
-        print("nothing of yours runs on this host")
+        print("no VM of yours runs on this host")
     stop(
         names,
         Wish(timeout_s=0.0 if call.force else call.timeout, wait=not call.no_wait),
-        _tell,
+        _report,
         done,
     )
     if call.json:
@@ -94,7 +94,7 @@ def _stop(argv: list[str]) -> int:
     return max((answer.status for answer in answers), default=0)
 
 
-def _tell(name: str, text: str) -> None:
+def _report(name: str, text: str) -> None:
     print(f"{name}: {printable(text)}", file=sys.stderr, flush=True)
 
 

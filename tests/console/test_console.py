@@ -15,15 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home
-from tests.run.person import Person
+from tests.home import Home
+from tests.person import Person
 from vm_console.__main__ import main
 from vm_console.attach import parse_escape
 from vm_console.connection import Connection
 from vm_console.log import Tail, remove_queries
 from vm_spec import VmError
 from vm_state import statedir
+from vm_state.lock import Lock, lock_path
+from vm_state.platform import boot_id
 from vm_state.process import started_at
+from vm_state.record import write_record
 
 
 @pytest.mark.parametrize(
@@ -184,9 +187,9 @@ def guest_process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def running(pid: int, *ports: dict[str, str]) -> None:
-    statedir.write(
-        statedir.make_folder("vm"),
-        {"pid": pid, "started_at": started_at(pid), "boot_id": statedir.boot_id(),
+    write_record(
+        statedir.make("vm"),
+        {"pid": pid, "started_at": started_at(pid), "boot_id": boot_id(),
          "consoles": list(ports)},
     )  # fmt: skip
 
@@ -249,8 +252,8 @@ def test_what_is_wrong_has_its_status(
 
 def test_a_vm_on_another_host_is_75(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     home.vm.describe("")
-    path = statedir.lock_path(str(home.vm.file))
-    taken = statedir.Lock.take(path, "vm")
+    path = lock_path(str(home.vm.file))
+    taken = Lock.take(path, "vm")
     Path(path).write_text('{"host": "far", "pid": 7, "boot_id": "x"}')
     status, err = said(capsys, "vm")
     taken.release()
@@ -262,7 +265,7 @@ def test_a_vm_on_another_host_is_75(home: Home, capsys: pytest.CaptureFixture[st
 def test_a_reader_that_has_enough_is_no_bug(
     home: Home, guest_process: subprocess.Popen[bytes]
 ) -> None:
-    log = Path(statedir.make_folder("vm")) / "console.log"
+    log = Path(statedir.make("vm")) / "console.log"
     log.write_bytes(b"y\n" * 200_000)
     running(guest_process.pid, {"name": "com1", "kind": "stdio", "log": str(log), "to": ""})
     script = f"{sys.executable} -m vm_console.__main__ vm </dev/null | head -n 1"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.person import Person
-from tests.run.vm import Vm
+from tests.person import Person
+from tests.vm import Vm
 
 pytestmark = pytest.mark.real
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from tests.run.home import Home
-from tests.run.person import Person
-from tests.run.vm import HOUSE, Vm
+from tests.home import Home
+from tests.person import Person
+from tests.vm import HOUSE, Vm
 from vm_console.__main__ import main
 from vm_console.screen import hand_to_qemu, save, take_screenshot, vnc_address
 from vm_spec import VmError
-from vm_state import statedir
+from vm_state.platform import boot_id
 from vm_state.process import started_at
 
 Says = Callable[..., tuple[int, str]]
@@ -60,7 +60,7 @@ def runs(home: Home) -> Iterator[Runs]:
 
     def run(**record: object) -> None:
         pid = os.getpid()
-        own = {"pid": pid, "started_at": started_at(pid), "boot_id": statedir.boot_id()}
+        own = {"pid": pid, "started_at": started_at(pid), "boot_id": boot_id()}
         home.vm.state.mkdir(parents=True, mode=0o700)
         file.write_text(json.dumps(own | record))
 

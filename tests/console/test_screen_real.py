@@ -15,9 +15,9 @@ import pytest
 
 from tests.console.browser import Browser
 from tests.console.pixels import Picture, alike, decoded, lit
+from tests.home import command
 from tests.lacking import lacking
-from tests.run.home import command
-from tests.run.vm import Vm
+from tests.vm import Vm
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("screen")]
 

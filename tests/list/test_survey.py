@@ -18,14 +18,15 @@ from vm_list.detail import detail
 from vm_list.judge import judge
 from vm_list.survey import Row, survey
 from vm_list.traces import Trace
-from vm_run.room import Room
 from vm_spec import loads
 from vm_spec.fault import VmError
 from vm_spec.targets import select as machine_of
 from vm_state import lock as locking
 from vm_state import statedir
+from vm_state.lock import Lock, is_locked, lock_path
+from vm_state.platform import boot_id
 from vm_state.process import started_at
-from vm_state.summary import outline
+from vm_state.record import is_running, note_stopping, read_record, summarize, write_record
 
 HERE = os.uname().nodename
 GOOD = 'mem = "256M"\n'
@@ -59,16 +60,16 @@ def describe(vms: Path, name: str, text: str = GOOD) -> Path:
 
 def record(name: str, file: Path, pid: object, **changes: object) -> str:
     """A state folder with a record; returns the folder."""
-    folder = statedir.make_folder(name)
+    folder = statedir.make(name)
     common = {
         "pid": pid,
         "started_at": started_at(pid) if isinstance(pid, int) else 1,
-        "boot_id": statedir.boot_id(),
+        "boot_id": boot_id(),
         "file": str(file),
         "target": "default",
         "supervisor": os.getpid(),
     }
-    statedir.write(folder, common | changes)
+    write_record(folder, common | changes)
     return folder
 
 
@@ -143,8 +144,8 @@ def test_a_living_guest_with_a_supervisor_is_running(
 ) -> None:
     file = describe(vms, "web")
     folder = record("web", file, sleeper.pid, target="install")
-    own = statedir.Lock.take(f"{folder}/lock", "web")
-    beside = statedir.Lock.take(statedir.lock_path(str(file)), "web")
+    own = Lock.take(f"{folder}/lock", "web")
+    beside = Lock.take(lock_path(str(file)), "web")
     try:
         row = only(vms)
     finally:
@@ -164,7 +165,7 @@ def test_who_has_a_lock_is_known_where_there_is_no_proc(
 ) -> None:
     """FreeBSD's kernel names a lock's process itself; vm_state.process asks ps(1) of it."""
     file = describe(vms, "web")
-    lock = statedir.Lock.take(statedir.lock_path(str(file)), "web")
+    lock = Lock.take(lock_path(str(file)), "web")
     seen = os.stat
 
     def stat(path: str, **how: bool) -> os.stat_result:
@@ -176,7 +177,7 @@ def test_who_has_a_lock_is_known_where_there_is_no_proc(
         return os.getpid()
 
     monkeypatch.setattr(locking, "INHERITED", False)
-    monkeypatch.setattr(locking, "holder", ours)
+    monkeypatch.setattr(locking, "owner_pid", ours)
     monkeypatch.setattr(os, "stat", stat)
     lives = traces.of(str(file), None).holder_lives
     monkeypatch.undo()
@@ -200,7 +201,7 @@ def test_a_running_vm_is_shown_as_it_was_started(
     ends = [{"name": "com1", "kind": "socket", "log": "/l", "to": "/s", "odd": 3}]
     record(
         "web", describe(vms, "web", 'mem = "8G"\n'), sleeper.pid,
-        outline=outline(machine), consoles=ends,
+        outline=summarize(machine), consoles=ends,
     )  # fmt: skip
     row = only(vms)
     assert (row.cpus, row.memory) == (2, 1 << 30)
@@ -227,16 +228,14 @@ def test_a_guest_that_has_been_asked_to_end_is_stopping(
     vms: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     folder = record("web", describe(vms, "web"), sleeper.pid)
-    own = statedir.Lock.take(f"{folder}/lock", "web")
+    own = Lock.take(f"{folder}/lock", "web")
     try:
         before = only(vms).state
-        Room("web", str(vms / "web.toml")).note("running")
-        told = only(vms).state
-        Room("web", str(vms / "web.toml")).note("stopping")
+        note_stopping(folder)
         after = only(vms)
     finally:
         own.release()
-    assert (before, told, after.state, after.pid) == ("running", "running", "stopping", sleeper.pid)
+    assert (before, after.state, after.pid) == ("running", "stopping", sleeper.pid)
 
 
 def test_a_guest_that_nobody_watches_is_not_stopping(
@@ -250,7 +249,7 @@ def test_the_supervisor_is_who_holds_the_folder_whatever_the_record_says(
     vms: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     folder = record("web", describe(vms, "web"), sleeper.pid, supervisor=77)
-    own = statedir.Lock.take(f"{folder}/lock", "web")
+    own = Lock.take(f"{folder}/lock", "web")
     try:
         assert only(vms).supervisor == os.getpid()
     finally:
@@ -276,7 +275,7 @@ def test_a_supervisor_that_lives_by_its_number_only_is_not_believed(
 
 def test_a_supervisor_without_a_guest_is_starting(vms: Path) -> None:
     describe(vms, "web")
-    own = statedir.Lock.take(f"{statedir.make_folder('web')}/lock", "web")
+    own = Lock.take(f"{statedir.make('web')}/lock", "web")
     try:
         assert only(vms).state == "starting"
     finally:
@@ -351,7 +350,7 @@ def test_the_last_sign_of_life_of_a_host_is_when_it_took_the_lock(vms: Path) -> 
 
 def test_a_lock_that_another_host_holds_needs_no_mending_and_is_a_sign_of_life(vms: Path) -> None:
     describe(vms, "web")
-    lock = statedir.Lock.take(str(vms / ".web.lock"), "web")
+    lock = Lock.take(str(vms / ".web.lock"), "web")
     os.utime(left_lock(vms, "web", host="node7"), (5, 5))
     before = int(time.time())
     try:
@@ -364,7 +363,7 @@ def test_a_lock_that_another_host_holds_needs_no_mending_and_is_a_sign_of_life(v
 
 def test_a_lock_of_this_host_under_its_former_name_is_this_hosts(vms: Path) -> None:
     describe(vms, "web")
-    left_lock(vms, "web", host="former", boot_id=statedir.boot_id())
+    left_lock(vms, "web", host="former", boot_id=boot_id())
     assert only(vms).state == "crashed"
 
 
@@ -380,7 +379,7 @@ def test_a_lock_whose_takers_number_is_another_process_by_now_is_orphaned(
     vms: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     describe(vms, "web")
-    lock = statedir.Lock.take(str(vms / ".web.lock"), "web")
+    lock = Lock.take(str(vms / ".web.lock"), "web")
     lock.write(sleeper.pid)  # it lives, and holds nothing
     try:
         row = only(vms)
@@ -399,7 +398,7 @@ def test_only_what_is_wanted_is_looked_at(vms: Path, sleeper: subprocess.Popen[b
 
 def test_a_lock_that_is_held_without_a_state_folder_of_ours_is_running(vms: Path) -> None:
     describe(vms, "web")
-    lock = statedir.Lock.take(str(vms / ".web.lock"), "web")
+    lock = Lock.take(str(vms / ".web.lock"), "web")
     try:
         row = only(vms)
     finally:
@@ -415,10 +414,10 @@ def test_a_held_lock_whose_taker_is_gone_is_orphaned() -> None:
 
 def test_asking_takes_no_lock_away(vms: Path) -> None:
     describe(vms, "web")
-    lock = statedir.Lock.take(str(vms / ".web.lock"), "web")
+    lock = Lock.take(str(vms / ".web.lock"), "web")
     try:
         survey(str(vms))
-        assert statedir.is_locked(lock.path)
+        assert is_locked(lock.path)
     finally:
         lock.release()
 
@@ -444,7 +443,7 @@ def test_a_running_vm_whose_description_was_broken_since_is_running(
     vms: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     folder = record("web", describe(vms, "web", "mem = 0\n"), sleeper.pid)
-    own = statedir.Lock.take(f"{folder}/lock", "web")
+    own = Lock.take(f"{folder}/lock", "web")
     try:
         row = only(vms)
     finally:
@@ -523,8 +522,8 @@ def supervisor(vms: Path, guest: Path, events: int) -> Iterator[subprocess.Popen
         yield process
         process.kill()
         process.wait()
-    left = statedir.read(statedir.folder("web"))
-    if statedir.lives(left):
+    left = read_record(statedir.directory("web"))
+    if is_running(left):
         os.kill(left["pid"], signal.SIGKILL)
 
 

@@ -301,7 +301,7 @@ def test_quiet_is_quiet(user: Inside) -> None:
 
 
 def test_a_running_machine_is_not_replaced(user: Inside) -> None:
-    from vm_state.statedir import Lock, lock_path
+    from vm_state.lock import Lock, lock_path
 
     user.offer(virtualbox_box(DISK), "virtualbox")
     assert user.pull("user/box")[0] == 0

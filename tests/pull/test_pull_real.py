@@ -14,7 +14,7 @@ from tests.pull import boxes, virtualbox
 from tests.pull.ovfs import ovf
 from tests.pull.server import File, serve
 from tests.pull.whole import LIBVIRT, VIRTUALBOX, Puller
-from tests.run.vm import Vm
+from tests.vm import Vm
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

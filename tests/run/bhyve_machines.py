@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests import strategies
 from tests.strategies import PATHS, Raw, Table, choice, joined, table
 from vm_run.pci_slots import Placed, place
-from vm_run.wiring import Wiring
+from vm_run.resources import Resources
 from vm_spec import Context, loads
 from vm_spec.devices import E1000, Graphic, VirtioNet
 from vm_spec.frozen import is_list, is_table
@@ -194,7 +194,7 @@ PLACES: Raw = st.none() | st.tuples(choice(0, 0, 1, 255), st.integers(0, 3), st.
 
 
 @st.composite
-def machines(draw: Callable[[Raw], Any]) -> tuple[Placed, Wiring]:
+def machines(draw: Callable[[Raw], Any]) -> tuple[Placed, Resources]:
     """A machine, and the ends that a host has for it."""
     import tomli_w
 
@@ -209,13 +209,13 @@ def machines(draw: Callable[[Raw], Any]) -> tuple[Placed, Wiring]:
     )
     description = loads(text, Context(folder=draw(choice("", "a,b", "/vm"))))
     labels = [device.label for device in description.machine.emulations]
-    wiring = Wiring(
+    resources = Resources(
         state=draw(choice("", "/run/a,b")),
         attached=draw(st.booleans()),
         monitor=draw(st.booleans()),
         pci=dict.fromkeys(labels, "0000:01:00.0"),
     )
-    return place(description, description.machine), wiring
+    return place(description, description.machine), resources
 
 
 def _placed(drawn: list[tuple[Table, tuple[int, int, int] | None]]) -> list[Table]:

@@ -12,9 +12,9 @@ from vm_import.bhyve_model import Answer, answer
 from vm_run.bhyve import argv
 from vm_run.bhyve.config import beside, flat, secret
 from vm_run.pci_slots import Placed
-from vm_run.wiring import Wiring
+from vm_run.resources import Resources
 
-WIRING = Wiring(attached=True)
+RESOURCES = Resources(attached=True)
 # key -> what it is when it is left out
 FLAGS = {
     "acpi_tables": True,
@@ -42,14 +42,14 @@ def read_file(name: str) -> str:
 
 def emitted(placed: Placed) -> Answer:
     """What bhyve makes of our command line, whose only file is that of the passwords."""
-    hidden = {f"{WIRING.folder(placed.machine.name)}/secret.conf": secret(placed, WIRING)}
-    return answer(argv(placed, WIRING)[1:], hidden.__getitem__)
+    hidden = {f"{RESOURCES.directory(placed.machine.name)}/secret.conf": secret(placed, RESOURCES)}
+    return answer(argv(placed, RESOURCES)[1:], hidden.__getitem__)
 
 
 def filed(placed: Placed) -> Answer:
     """What bhyve makes of our file, and of the arguments that are not in it."""
-    text = flat(placed, WIRING)
-    return answer(["-k", "it", *beside(placed, WIRING)], {"it": text}.__getitem__)
+    text = flat(placed, RESOURCES)
+    return answer(["-k", "it", *beside(placed, RESOURCES)], {"it": text}.__getitem__)
 
 
 def meaning(found: Answer) -> Tree:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home
+from tests.home import Home
+from vm_run import firmware
 from vm_run.bhyve import vmm
 from vm_run.host import bhyve_requirements as needs_bhyve
-from vm_run.host import firmware
 from vm_run.host import freebsd as host_bsd
 from vm_state import platform
 

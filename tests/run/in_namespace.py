@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
-from tests.run.vm import Vm
+from tests.vm import Vm
 
 NETWORK = '[net.lan]\nname = "{name}"\ntype = "{kind}"\nmac = "02:00:00:00:09:02"\n'
 

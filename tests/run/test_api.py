@@ -11,7 +11,7 @@ import pytest
 
 import vm_run
 import vm_spec
-from tests.run.vm import HOUSE, Vm
+from tests.vm import HOUSE, Vm
 
 
 def test_the_pure_functions_need_no_host() -> None:

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.run.home import Home, command
-from tests.run.vm import Vm
-from vm_run.autostart import found, groups
+from tests.home import Home, command
+from tests.vm import Vm
+from vm_run.autostart import find_groups
 
 DIRECT = (
     'mem = "192M"\ncom1 = "stdio"\nkernel = "{0}/vmlinuz"\ninitrd = "{0}/initrd.img"\n'
@@ -34,7 +32,7 @@ def folder(home: Home) -> Path:
 
 
 def test_lower_orders_come_first_and_one_order_is_one_group(folder: Path) -> None:
-    assert found(str(folder)).groups == (("db",), ("app", "web"))
+    assert find_groups(str(folder)) == ([["db"], ["app", "web"]], [])
 
 
 def test_the_names_are_printed_a_line_for_each_order(folder: Path, home: Home) -> None:
@@ -59,7 +57,7 @@ def test_a_wrong_description_that_does_not_speak_of_it_is_nobodys_matter(
 
 
 def test_a_folder_that_is_not_there_starts_nothing(tmp_path: Path) -> None:
-    assert found(str(tmp_path / "none")).groups == ()
+    assert find_groups(str(tmp_path / "none")) == ([], [])
 
 
 def test_threat_a_file_that_cannot_be_a_vms_is_passed_over(folder: Path, home: Home) -> None:
@@ -93,15 +91,6 @@ def test_names_alone_mean_nothing_to_vm_run(home: Home) -> None:
     said = home.says("web", "--names")
     assert said.status == 64
     assert "vm-list --names" in said.err
-
-
-@given(st.dictionaries(st.text("abcd", min_size=1), st.integers(-3, 3)))
-def test_each_name_is_in_one_group_and_orders_never_fall(orders: dict[str, int]) -> None:
-    made = groups(orders.items())
-    flat = [name for group in made for name in group]
-    assert sorted(flat) == sorted(orders)
-    assert [orders[name] for name in flat] == sorted(orders.values())
-    assert all(len({orders[name] for name in group}) == 1 for group in made)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from vm_import.bhyve_model import Answer, answer
 from vm_run.bhyve import arguments, argv
 from vm_run.bhyve.config import config, flat, secret
 from vm_run.pci_slots import Placed, place
-from vm_run.wiring import Wiring
+from vm_run.resources import Resources
 from vm_spec.devices import (
     E1000,
     AhciCd,
@@ -80,9 +80,9 @@ def placed(*emulations: Emulation, **fields: object) -> Placed:
     return place(Description(machine=machine), machine)
 
 
-def slots(machine: Placed, wiring: Wiring | None = None) -> list[str]:
+def slots(machine: Placed, resources: Resources | None = None) -> list[str]:
     """What follows each -s, but for the bridges'."""
-    words = argv(machine, wiring or Wiring())
+    words = argv(machine, resources or Resources())
     return [after for word, after in pairwise(words) if word == "-s"][2:]
 
 
@@ -212,7 +212,7 @@ def test_firmware_and_its_variables(bootrom: str | None, varfile: str | None, sh
 def test_a_serial_port_ends_at_the_terminal_or_a_null_modem(
     com: str, attached: bool, shown: str
 ) -> None:
-    assert shown in argv(placed(com2=Com(com)), Wiring(attached=attached))
+    assert shown in argv(placed(com2=Com(com)), Resources(attached=attached))
 
 
 def test_two_serial_ports_cannot_both_be_the_terminal() -> None:
@@ -354,7 +354,7 @@ def test_a_device_in_bhyves_words(shown: str, device: Emulation) -> None:
 
 def test_a_device_that_was_looked_up_is_told_by_bhyves_decimal_address() -> None:
     machine = placed(Passthru(label=IT, lookup=LOOKUP))
-    assert slots(machine, Wiring(pci={"it": "0000:0a:00.1"})) == ["0:18:0,passthru,10/0/1"]
+    assert slots(machine, Resources(pci={"it": "0000:0a:00.1"})) == ["0:18:0,passthru,10/0/1"]
 
 
 # bhyve: passthru requires guest memory to be wired
@@ -398,11 +398,11 @@ def test_a_screen_and_its_tablet() -> None:
 
 def test_a_screen_that_waits_behind_a_password_which_is_in_a_file() -> None:
     screen = Graphic(label=ON, host="::1", port=5901, wait=True, password="pw", xhci_table=False)
-    machine, wiring = placed(graphic=screen), Wiring(state="/run/vm")
+    machine, resources = placed(graphic=screen), Resources(state="/run/vm")
     assert slots(machine) == ["0:28:0,fbuf,tcp=[::1]:5901,w=1024,h=768,wait"]
-    assert argv(machine, wiring)[-3:] == ["-k", "/run/vm/secret.conf", "vm"]
-    assert secret(machine, wiring) == "pci.0.28.0.password=pw\n"
-    assert not [word for word in argv(machine, wiring) if "pw" in word]
+    assert argv(machine, resources)[-3:] == ["-k", "/run/vm/secret.conf", "vm"]
+    assert secret(machine, resources) == "pci.0.28.0.password=pw\n"
+    assert not [word for word in argv(machine, resources) if "pw" in word]
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ def test_without_a_password_no_file_is_named() -> None:
 
 
 def test_a_vm_that_goes_with_its_bhyve_is_in_monitor_mode() -> None:
-    assert argv(placed(), Wiring(monitor=True))[1] == "-M"
+    assert argv(placed(), Resources(monitor=True))[1] == "-M"
     assert "-M" not in argv(placed())
 
 
@@ -447,16 +447,16 @@ def test_a_vm_that_goes_with_its_bhyve_is_in_monitor_mode() -> None:
     ],
 )
 def test_a_tpm_hangs_on_the_isa_bridge(tpm: Tpm, shown: str) -> None:
-    words = argv(placed(tpm=tpm), Wiring(state="/run/vm"))
+    words = argv(placed(tpm=tpm), Resources(state="/run/vm"))
     assert words[words.index(shown) - 1] == "-l"
 
 
 def test_a_tpm_by_its_keys_has_a_version_or_bhyve_would_crash() -> None:
     machine = placed(tpm=Tpm())
-    assert config(machine, Wiring(state="/run/vm"))[-4:-1] == [
+    assert config(machine, Resources(state="/run/vm"))[-4:-1] == [
         ("tpm.type", "swtpm"), ("tpm.path", "/run/vm/swtpm.sock"), ("tpm.version", "2.0"),
     ]  # fmt: skip
-    words = argv(machine, Wiring(state="/run/a,b"))
+    words = argv(machine, Resources(state="/run/a,b"))
     assert words[-3:] == ["-o", "tpm.version=2.0", "vm"]
     assert "tpm.path=/run/a,b/swtpm.sock" in words
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.run.home import leftover, listening
+from tests.home import leftover, listening
 from vm_run.bhyve import traces
 from vm_run.bhyve.ending import judged
 from vm_run.bhyve.traces import Traces

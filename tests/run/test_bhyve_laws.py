@@ -13,7 +13,7 @@ from vm_import.bhyve_model import Answer, answer
 from vm_run.bhyve import argv
 from vm_run.bhyve.config import beside, flat, secret
 from vm_run.pci_slots import Placed, place
-from vm_run.wiring import Wiring
+from vm_run.resources import Resources
 from vm_spec import load, select
 from vm_spec.devices import (
     AhciCd,
@@ -55,12 +55,12 @@ def without_own_arguments(machine: Machine) -> Machine:
     return replace(machine, bhyve=Bhyve(config=config), extra_options=())
 
 
-def judged(placed: Placed, wiring: Wiring) -> tuple[Answer, Answer]:
+def judged(placed: Placed, resources: Resources) -> tuple[Answer, Answer]:
     """What bhyve makes of our command line, and of our file."""
-    text, hidden = flat(placed, wiring), secret(placed, wiring)
-    files = {"it.conf": text, f"{wiring.folder('vm')}/secret.conf": hidden}
-    file = answer(["-k", "it.conf", *beside(placed, wiring)], files.__getitem__)
-    return answer(argv(placed, wiring)[1:], files.__getitem__), file
+    text, hidden = flat(placed, resources), secret(placed, resources)
+    files = {"it.conf": text, f"{resources.directory('vm')}/secret.conf": hidden}
+    file = answer(["-k", "it.conf", *beside(placed, resources)], files.__getitem__)
+    return answer(argv(placed, resources)[1:], files.__getitem__), file
 
 
 def known(found: Answer) -> Tree:
@@ -79,8 +79,8 @@ def test_bhyve_takes_each_example_and_ignores_no_key(file: str, target: str) -> 
     description = load(str(EXAMPLES / file))
     machine = without_own_arguments(select(description, target))
     labels = [device.label for device in machine.emulations]
-    wiring = Wiring(pci=dict.fromkeys(labels, "0000:01:00.0"))
-    line, text = judged(place(description, machine), wiring)
+    resources = Resources(pci=dict.fromkeys(labels, "0000:01:00.0"))
+    line, text = judged(place(description, machine), resources)
     assert known(line) == known(text)
     assert ignored(line) == ignored(text) == []
     assert line.messages == ()
@@ -125,17 +125,17 @@ def test_bhyve_takes_any_machine_as_a_line_and_as_a_file_and_ignores_no_key(shar
 
     @settings(max_examples=EXAMPLES_EACH, deadline=None, database=None)
     @given(machines())
-    def law(drawn: tuple[Placed, Wiring]) -> None:
-        placed, wiring = drawn
+    def law(drawn: tuple[Placed, Resources]) -> None:
+        placed, resources = drawn
         seen.append(shard)
-        line, text = judged(placed, wiring)
+        line, text = judged(placed, resources)
         assert known(line) == known(text)
         assert ignored(line) == ignored(text) == []
         machine, tree = placed.machine, line.tree
         assert {key: get(tree, key) for key in named(placed)} == named(placed)
-        words = argv(placed, wiring)
+        words = argv(placed, resources)
         assert ("-A" in words) == machine.generate_acpi
-        assert ("-M" in words) == wiring.monitor
+        assert ("-M" in words) == resources.monitor
         assert tree["name"] == "vm" == words[-1]
         password = machine.graphic.password if machine.graphic else ""
         assert ("-k" in words) == any(key.endswith(".password") for key in tree)

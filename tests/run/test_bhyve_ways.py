@@ -12,7 +12,7 @@ from tests.lacking import need
 from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
 from tests.run.test_bhyve_run import asked, console, describe, ended, running, says
-from tests.run.vm import Vm
+from tests.vm import Vm
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home
+from tests.home import Home, command
 from vm_run import cli
 from vm_run.__main__ import main
 from vm_run.options import Options
@@ -181,28 +181,35 @@ def test_a_key_that_cannot_be_laid_over_is_told_and_nothing_starts(home: Home, o
     ids=" ".join,
 )
 def test_an_import_is_of_one_file_or_of_one_command_line(words: list[str]) -> None:
-    with pytest.raises(VmError, match="wants a FILE"):
+    with pytest.raises(VmError, match="needs a FILE"):
         cli.parse(words)
 
 
-def test_a_file_of_another_tool_is_printed_as_a_description(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "executed"),
+    [
+        (["--import", "a.xml"], ["vm-import", "a.xml"]),
+        (["--import", "--", "bhyve", "x"], ["vm-import", "--", "bhyve", "x"]),
+        (["web", "--screenshot", "a.png"], ["vm-console", "web", "--screenshot", "a.png"]),
+    ],
+)
+def test_two_options_execute_another_command(
+    words: list[str], executed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "web.conf").write_text('guest_os="linux"\ndisk_img="web/disk.qcow2"\n')
-    assert main(["--import", str(tmp_path / "web.conf")]) == 0
-    written = capsys.readouterr().out
-    assert loads(written, Context(name="web")).machine.emulations[0].label
-    assert main(["--import", str(tmp_path / "none.conf")]) == 66
-    (tmp_path / "long.conf").write_text("# x\n" * (1 << 19))
-    assert main(["--import", str(tmp_path / "long.conf")]) == 65
+    seen: list[str] = []
+
+    def execv(_path: str, argv: list[str]) -> None:
+        seen.extend(argv)
+        raise KeyboardInterrupt  # nothing of vm-run comes after it
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr("vm_state.cli.argv_of", lambda command: [command])
+    assert main(words) == 130
+    assert seen == executed
 
 
-def test_a_command_line_of_bhyve_is_printed_as_a_description(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_command_line_of_bhyve_is_printed_as_a_description(home: Home) -> None:
     words = shlex.split("-c 2 -m 1G -s 0,hostbridge -s 3,virtio-blk,web.img web")
-    assert main(["--import", "--", "bhyve", *words]) == 0
-    written = capsys.readouterr().out
-    assert loads(written, Context(name="x")).machine.mem.mib == 1024
-    assert main(["--import", "--", *words]) == 64
-    assert "vm-run --import -- bhyve" in capsys.readouterr().err
+    done = command(home.vm, "--import", "--", "bhyve", *words)
+    assert loads(done.stdout, Context(name="x")).machine.mem.mib == 1024
+    assert command(home.vm, "--import", "--", *words).returncode == 64

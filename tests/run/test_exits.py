@@ -12,9 +12,9 @@ import termios
 
 import pytest
 
-from tests.run.home import command
-from tests.run.vm import Vm
-from vm_state import statedir
+from tests.home import command
+from tests.vm import Vm
+from vm_state.lock import Lock, lock_path
 
 QEMU = {"QEMU_BIN": "/bin/true"}
 
@@ -68,7 +68,7 @@ def test_70_says_that_it_is_our_bug(vm: Vm) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 70
-    assert "this is a bug of vmman, not a mistake of yours" in done.stderr
+    assert "this is a bug in vmman" in done.stderr
 
 
 BROKEN = """
@@ -82,7 +82,7 @@ sys.exit(main(["vm", "--debug"]))
 
 def test_75_for_a_vm_that_runs_already(vm: Vm) -> None:
     vm.describe("")
-    lock = statedir.Lock.take(statedir.lock_path(str(vm.file)), "vm")
+    lock = Lock.take(lock_path(str(vm.file)), "vm")
     done = command(vm, "vm", **QEMU)
     lock.release()
     assert done.returncode == 75

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.home import Home
 from tests.run import freebsd as hosts
 from tests.run.freebsd import FreeBsd
-from tests.run.home import Home
-from vm_run.host import firmware, resolve
+from vm_run import firmware
 from vm_spec import Context, loads
 from vm_spec.fault import VmError
 
@@ -56,7 +56,7 @@ class Folders:
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     made = Folders(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(firmware, "_FOLDERS", tuple(map(str, made.all[1:])))
+    monkeypatch.setattr(firmware, "_DIRECTORIES", tuple(map(str, made.all[1:])))
     return made
 
 
@@ -154,7 +154,7 @@ def test_a_vm_gets_variables_of_its_own_that_are_never_overwritten(
     assert {entry.name for entry in home.folder.iterdir()} == {"vm.toml", "vm.vars.fd"}
 
 
-def test_of_two_who_make_variables_at_once_the_first_ones_stay(
+def test_of_two_who_create_variables_at_once_the_first_ones_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     template, variables = tmp_path / "template", tmp_path / "vars"
@@ -166,7 +166,7 @@ def test_of_two_who_make_variables_at_once_the_first_ones_stay(
         link(source, destination)
 
     monkeypatch.setattr(os, "link", late)
-    firmware.make_variables(str(template), str(variables))
+    firmware.create_variables(str(template), str(variables))
     assert variables.read_text() == "the other's"
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -175,26 +175,26 @@ def test_what_was_left_of_an_earlier_attempt_is_no_hindrance(tmp_path: Path) -> 
     template, variables = tmp_path / "template", tmp_path / "vars"
     template.write_text("whole")
     Path(f"{variables}.{os.getpid()}.new").write_text("hal")
-    firmware.make_variables(str(template), str(variables))
+    firmware.create_variables(str(template), str(variables))
     assert variables.read_text() == "whole"
 
 
 def test_variables_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     (tmp_path / "template").touch()
-    with pytest.raises(VmError, match="variables cannot be made: No such file") as caught:
-        firmware.make_variables(str(tmp_path / "template"), str(tmp_path / "gone" / "vars"))
+    with pytest.raises(VmError, match="variables cannot be created: No such file") as caught:
+        firmware.create_variables(str(tmp_path / "template"), str(tmp_path / "gone" / "vars"))
     assert caught.value.status == 69
 
 
 def test_freebsd_has_one_firmware_and_each_vm_its_own_variables(freebsd: FreeBsd) -> None:
     folder = str(freebsd.home.folder)
     machine = loads('bootrom = "uefi"', Context(name="vm", folder=folder)).machine
-    code = resolve.own_firmware(machine)
+    code = firmware.own_firmware(machine)
     assert Path(code).read_text() == "BHYVE_UEFI_CODE.fd"
     variables = freebsd.home.folder / "vm.vars.fd"
     assert variables.read_text() == "BHYVE_UEFI_VARS.fd"
     variables.write_text("what the guest has kept")
-    resolve.own_firmware(machine)
+    firmware.own_firmware(machine)
     assert variables.read_text() == "what the guest has kept"
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import FAKE_QEMU, Home
-from vm_run.host import linux
-from vm_run.host.requirements import Lockable, Pci, needs
+from tests.home import FAKE_QEMU, Home
+from vm_run import qemu
+from vm_run.host import check, linux
+from vm_run.host.requirements import Memory, Pci
+from vm_run.pci_slots import place
 from vm_spec.devices import Passthru
 from vm_spec.fault import Fault
-from vm_spec.machine import Machine
+from vm_spec.machine import Description, Machine
 from vm_spec.types import Label, PciId, Size, VmName
 from vm_state import pci
 from vm_state.platform import which
@@ -46,7 +48,6 @@ def test_kvm_works_where_its_node_opens_and_the_processor_has_what_it_takes(
     if cpuinfo is not None:
         (tmp_path / "cpuinfo").write_text(cpuinfo)
     assert linux.kvm_works() is works
-    assert linux.accelerator() == ("kvm" if works else "tcg")
 
 
 ADDRESS = "0000:01:00.0"
@@ -79,7 +80,7 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lack(need: Pci) -> Fault:
-    fault = linux.lack(need, "web")
+    fault = check.check(need, "web")
     assert fault
     return fault
 
@@ -108,6 +109,39 @@ def test_a_card_in_no_iommu_group_is_for_the_firmware(card: Path) -> None:
     assert fault.hint.startswith("switch the IOMMU on")
 
 
+def opens_all(path: str, mode: int) -> bool:
+    return mode == os.R_OK | os.W_OK and bool(path)
+
+
+RECORDED = " 1:    9    0  {}IO-APIC   1-edge    i8042\n 24:  0  0  DMAR-MSI   0-edge  dmar0\n"
+
+
+@pytest.mark.parametrize(
+    ("interrupts", "allowed", "hands_over"),
+    [
+        (RECORDED.format("IR-"), "N", True),  # an intel-iommu with intremap=on, and an amd-iommu
+        (RECORDED.format(""), "N", False),  # an intel-iommu with intremap=off
+        (RECORDED.format(""), "Y", True),
+        ("", "N", True),  # not readable, or of another architecture
+    ],
+)
+def test_vfio_hands_over_no_device_whose_interrupts_are_not_remapped(
+    card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    interrupts: str, allowed: str, hands_over: bool,
+) -> None:  # fmt: skip
+    (tmp_path / "interrupts").write_text(interrupts)
+    monkeypatch.setattr(linux, "_INTERRUPTS", str(tmp_path / "interrupts"))
+    parameters = tmp_path / "module/vfio_iommu_type1/parameters"
+    parameters.mkdir(parents=True)
+    (parameters / "allow_unsafe_interrupts").write_text(f"{allowed}\n")
+    monkeypatch.setattr(os, "access", opens_all)
+    fault = check.check(Pci(address=card.name), "web")
+    assert (fault is None) == hands_over
+    if fault:
+        assert fault.problem == linux.NO_REMAPPING
+        assert "vfio_iommu_type1 allow_unsafe_interrupts=1" in fault.hint
+
+
 def test_a_card_that_is_not_there_is_named(card: Path) -> None:
     assert lack(Pci(address="0000:02:00.0")).problem == "there is no PCI device 0000:02:00.0"
     problem = lack(Pci(lookup=("0x10de1043", "0x1b800000"))).problem
@@ -115,14 +149,14 @@ def test_a_card_that_is_not_there_is_named(card: Path) -> None:
 
 
 def test_a_card_is_looked_up_by_all_four_numbers(card: Path) -> None:
-    assert linux.pci_address(LOOKUP) == ADDRESS
-    assert linux.pci_address(("0x10DE1043", "0x1B808591")) == ADDRESS
-    assert linux.pci_address(("0x10de0000", "0x1b808591")) == ""
+    assert check.find_pci(LOOKUP) == ADDRESS
+    assert check.find_pci(("0x10DE1043", "0x1B808591")) == ADDRESS
+    assert check.find_pci(("0x10de0000", "0x1b808591")) == ""
 
 
 def test_a_host_without_pci_has_no_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linux, "_SYS", str(tmp_path))
-    assert linux.pci_address(LOOKUP) == ""
+    assert check.find_pci(LOOKUP) == ""
 
 
 def checked(home: Home, monkeypatch: pytest.MonkeyPatch, qemu: str) -> str:
@@ -138,7 +172,7 @@ def test_a_hypervisor_that_is_not_there_is_told_with_how_to_get_it(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("/nowhere/qemu", "no-such-qemu"):
-        assert checked(home, monkeypatch, name) == f"{name} is not there\n{HINT}"
+        assert checked(home, monkeypatch, name) == f"{name} does not exist\n{HINT}"
 
 
 def test_a_hypervisor_that_may_not_be_run_is_told_as_that(
@@ -148,7 +182,7 @@ def test_a_hypervisor_that_may_not_be_run_is_told_as_that(
     program.chmod(0o644)
     for path in (str(program), str(home.bin), "bin/plain"):
         said = checked(home, monkeypatch, path)
-        assert said == f"{path} is no program that you may run\n{HINT}"
+        assert said == f"{path} is not a program that you may run\n{HINT}"
 
 
 def test_a_hypervisor_may_be_named_by_word_or_by_path(
@@ -169,7 +203,8 @@ def test_vfio_needs_as_much_memory_locked_as_the_guest_has_and_a_gibibyte(
 ) -> None:
     passthru = Passthru(label=Label("gpu"), src=PciId(bus=1, slot=0, function=0))
     machine = Machine(name=VmName("vm"), mem=Size(bytes=2 << 30), emulations=(passthru,))
-    (need,) = [need for need in needs(machine) if isinstance(need, Lockable)]
+    placed = place(Description(machine=machine), machine)
+    (need,) = [need for need in qemu.needs(placed) if isinstance(need, Memory)]
     assert need.bytes == 3 << 30
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     limits = [8 << 20]
@@ -179,11 +214,11 @@ def test_vfio_needs_as_much_memory_locked_as_the_guest_has_and_a_gibibyte(
         return limits[0], limits[0]
 
     monkeypatch.setattr(resource, "getrlimit", getrlimit)
-    fault = linux.lack(need, "vm")
+    fault = check.check(need, "vm")
     assert fault is not None
     assert fault.problem == (
         "VFIO locks the guest's memory: 3145728 KiB, and you may lock 8192 KiB"
     )
     assert "/etc/security/limits.d/vmman.conf" in fault.hint
     limits[0] = -1
-    assert linux.lack(need, "vm") is None
+    assert check.check(need, "vm") is None

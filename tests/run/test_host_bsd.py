@@ -11,20 +11,20 @@ import pytest
 
 from tests.run import freebsd as hosts
 from tests.run.freebsd import PAGE, FreeBsd
+from vm_run import qemu
 from vm_run.host import bhyve_requirements as needs_bhyve
-from vm_run.host import check, linux
+from vm_run.host import check
 from vm_run.host.bhyve_requirements import Cpus, Module, Root, TapUp, Terminal, Vm, Wired, needs_of
-from vm_run.host.requirements import File, Interface, Lockable, Need, Pci, Tool, needs
-from vm_run.host.resolve import looked_up
-from vm_run.pci_slots import place
+from vm_run.host.requirements import File, Interface, Memory, Pci, Requirement, Tool
+from vm_run.pci_slots import Placed, place
 from vm_spec import Context, loads, select
 from vm_spec.fault import Fault, VmError
-from vm_spec.machine import Machine
+from vm_spec.machine import Description, Machine
 from vm_state import platform
 
 freebsd = pytest.fixture(hosts.freebsd)
 
-ALWAYS: list[Need] = [Vm(name="vm"), Cpus(count=1)]
+ALWAYS: list[Requirement] = [Vm(name="vm"), Cpus(count=1)]
 ROM = 'bootrom = "/rom.fd"\n'
 PASSTHRU = '[[emulations]]\ndevice = "passthru"\nsrc = "1:0:0"\n'
 GIB = 1 << 30
@@ -32,6 +32,14 @@ GIB = 1 << 30
 
 def machine(text: str) -> Machine:
     return loads(text, Context(name="vm", folder="/vm")).machine
+
+
+def placed(machine: Machine) -> Placed:
+    return place(Description(machine=machine), machine)
+
+
+def needs(machine: Machine) -> list[Requirement]:
+    return qemu.needs(placed(machine))
 
 
 def device(kind: str, **keys: str) -> str:
@@ -73,7 +81,7 @@ def device(kind: str, **keys: str) -> str:
         ),
     ],
 )
-def test_what_a_machine_of_bhyves_needs(text: str, wanted: list[Need]) -> None:
+def test_what_a_machine_of_bhyves_needs(text: str, wanted: list[Requirement]) -> None:
     found = [need for need in needs_of(machine(text)) if need != File(path="/rom.fd", hint=OWN)]
     assert found == wanted
 
@@ -121,7 +129,7 @@ def test_devices_have_needs_of_their_own() -> None:
     (disk,) = [need for need in found if isinstance(need, File) and need.path == "/vm/root.img"]
     assert disk.hint == "truncate -s 20G {}"
     assert Wired(name="vm", bytes=256 << 20, why="passthru") in found
-    assert not [need for need in found if isinstance(need, Lockable)]
+    assert not [need for need in found if isinstance(need, Memory)]
 
 
 @pytest.mark.parametrize("hypervisor", ["qemu", "bhyve"])
@@ -133,7 +141,7 @@ def test_a_tpm_is_a_program_or_the_hosts(hypervisor: str) -> None:
     assert "pkg install swtpm" in tool.hint
     passed = wanted(machine(f'{text}type = "passthru"\n'))
     (node,) = [need for need in passed if isinstance(need, File) and need.device == "tpm"]
-    assert (node.path, node.write, node.given) == ("/dev/tpm0", True, False)
+    assert (node.path, node.write, node.granted) == ("/dev/tpm0", True, False)
 
 
 def ready(host: FreeBsd) -> None:
@@ -171,17 +179,17 @@ def test_everything_that_lacks_is_told_at_once_with_the_next_command(freebsd: Fr
         f"  hint: sudo sysctl vm.max_user_wired={(GIB + GIB // 2) // PAGE}, or a smaller mem\n"
         f"this host has no UEFI firmware: {freebsd.place}/BHYVE_UEFI_VARS.fd is missing\n"
         "  hint: sudo pkg install edk2-bhyve\n"
-        "virtio-net lan:\n"
-        "  tap tap3 is missing\n"
-        "    hint: sudo vm-init vm\n"
         "passthru passthru-0:\n"
         "  bhyve hands PCI devices over for root alone\n"
         "    hint: let root run vm, or take the device away: docs/bhyve.md\n"
+        "virtio-net lan:\n"
+        "  tap tap3 is missing\n"
+        "    hint: sudo vm-init vm\n"
     )
 
 
-def lack(need: Need) -> Fault:
-    fault = linux.lack(need, "web")
+def lack(need: Requirement) -> Fault:
+    fault = check.check(need, "web")
     assert fault
     return fault
 
@@ -191,7 +199,7 @@ def test_without_a_way_to_run_a_vm_the_reason_is_one_of_the_faults(freebsd: Free
     assert "this bhyve has no monitor mode (-M)" in fault.problem
     assert fault.hint == "sudo vm-init web"
     freebsd.node("vmm/web")
-    assert linux.lack(Vm(name="web"), "web") is None
+    assert check.check(Vm(name="web"), "web") is None
 
 
 MORE = '[targets.two]\nnext_target = "default"\nreboot_on = ["poweroff"]\n'
@@ -208,15 +216,15 @@ def test_what_the_monitor_mode_cannot_do_is_work_for_vm_init(freebsd: FreeBsd) -
         "reboot cannot work"
     )
     assert fault.hint == "have the VM made for you: sudo vm-init web"
-    assert linux.lack(Vm(name="web"), "web") is None
+    assert check.check(Vm(name="web"), "web") is None
     freebsd.node("vmm/web")
-    assert linux.lack(need, "web") is None
+    assert check.check(need, "web") is None
 
 
 def test_where_a_node_shows_that_vmm_is_loaded_nobody_is_asked(freebsd: FreeBsd) -> None:
     freebsd.loaded()
     freebsd.node("vmm/web")
-    assert linux.lack(Vm(name="web"), "web") is None
+    assert check.check(Vm(name="web"), "web") is None
 
 
 def test_root_is_told_what_root_types(freebsd: FreeBsd) -> None:
@@ -224,9 +232,9 @@ def test_root_is_told_what_root_types(freebsd: FreeBsd) -> None:
     freebsd.loaded()
     assert lack(Vm(name="web")).hint == "kldload vmm"
     assert lack(Module(name="nmdm")).hint == "kldload nmdm"
-    assert linux.lack(Root(why="x"), "web") is None
+    assert check.check(Root(why="x"), "web") is None
     freebsd.sysctl("net.link.tap.up_on_open", 0)
-    assert linux.lack(TapUp(), "web") is None
+    assert check.check(TapUp(), "web") is None
 
 
 def test_a_firmware_of_roots_is_in_the_way_of_everybody_else(freebsd: FreeBsd) -> None:
@@ -250,7 +258,7 @@ def test_a_guest_has_at_most_as_many_processors_as_vmm_allows(
 ) -> None:
     if most is not None:
         freebsd.sysctl("hw.vmm.maxcpu", most)
-    fault = linux.lack(Cpus(count=count), "web")
+    fault = check.check(Cpus(count=count), "web")
     assert bool(fault) is lacks
     if fault:
         assert fault.hint == "cpu = 4, or hw.vmm.maxcpu=5 in /boot/loader.conf"
@@ -274,9 +282,9 @@ def test_wired_memory_counts_with_what_others_have_wired(
         freebsd.sysctl("vm.max_user_wired", limit)
     freebsd.sysctl("vm.stats.vm.v_user_wire_count", used)
     need = Wired(name="web", bytes=wanted, why="passthru")
-    assert bool(linux.lack(need, "web")) is lacks
+    assert bool(check.check(need, "web")) is lacks
     freebsd.node("vmm/web")  # the guest before has wired it: a reboot wires nothing more
-    assert linux.lack(need, "web") is None
+    assert check.check(need, "web") is None
 
 
 def test_a_serial_port_is_a_terminal_that_is_the_users(freebsd: FreeBsd) -> None:
@@ -287,8 +295,8 @@ def test_a_serial_port_is_a_terminal_that_is_the_users(freebsd: FreeBsd) -> None
         )
         assert fault.hint.startswith('com1 = "nmdm"')
     assert lack(Terminal(path="/nowhere")).problem == "/nowhere: No such file or directory"
-    assert linux.lack(Terminal(path="/dev/null"), "web") is None
-    assert linux.lack(Terminal(path="/dev/nmdm-web.1A"), "web") is None  # its module's, not its own
+    assert check.check(Terminal(path="/dev/null"), "web") is None
+    assert check.check(Terminal(path="/dev/nmdm-web.1A"), "web") is None  # its module's
 
 
 def test_a_terminal_of_roots_is_told_with_the_rule_that_gives_it(freebsd: FreeBsd) -> None:
@@ -303,15 +311,15 @@ def test_a_tap_has_to_come_up_by_itself_where_bhyve_cannot_do_it(
 ) -> None:
     freebsd.release(release)
     freebsd.sysctl("net.link.tap.up_on_open", 0)
-    assert bool(linux.lack(TapUp(), "web")) is lacks
+    assert bool(check.check(TapUp(), "web")) is lacks
     freebsd.sysctl("net.link.tap.up_on_open", 1)
-    assert linux.lack(TapUp(), "web") is None
+    assert check.check(TapUp(), "web") is None
 
 
 def test_a_tap_is_a_node_that_is_the_users(freebsd: FreeBsd) -> None:
     freebsd.node("tap1")
     freebsd.node("tap2", mine=False)
-    assert linux.lack(Interface(name="tap1"), "web") is None
+    assert check.check(Interface(name="tap1"), "web") is None
     assert lack(Interface(name="tap2")).problem == f"{freebsd.dev}/tap2 is not yours"
     missing = lack(Interface(name="tap3"))
     assert (missing.problem, missing.hint) == ("tap tap3 is missing", "sudo vm-init web")
@@ -322,9 +330,9 @@ def test_a_tap_is_a_node_that_is_the_users(freebsd: FreeBsd) -> None:
 def test_a_pci_device_is_one_that_ppt_keeps_for_guests(freebsd: FreeBsd, listing: str) -> None:
     freebsd.pci(listing)
     lookup = ("0x10de1043", "0x1b808591")
-    assert linux.pci_address(lookup) == "0000:01:00.0"
-    assert linux.lack(Pci(address="0000:01:00.0"), "web") is None
-    assert linux.lack(Pci(lookup=lookup), "web") is None
+    assert check.find_pci(lookup) == "0000:01:00.0"
+    assert check.check(Pci(address="0000:01:00.0"), "web") is None
+    assert check.check(Pci(lookup=lookup), "web") is None
     fault = lack(Pci(address="0000:01:00.1"))
     assert fault.problem == "PCI device pci0:1:0:1 is not bound to ppt, but to none"
     assert fault.hint == "sudo vm-init web"
@@ -348,7 +356,7 @@ def test_a_pci_device_that_no_guest_can_have_is_told_as_that(address: str, probl
 @pytest.mark.usefixtures("freebsd")
 def test_what_is_looked_for_and_not_there_is_told_by_its_numbers() -> None:
     lookup = ("0x10de1043", "0x1b800000")
-    assert linux.pci_address(lookup) == ""
+    assert check.find_pci(lookup) == ""
     assert lack(Pci(lookup=lookup)).problem == "there is no PCI device 0x10de1043 0x1b800000"
 
 
@@ -356,10 +364,10 @@ def test_a_start_that_was_not_checked_does_not_go_on_without_the_device(freebsd:
     lookup = 'lookup = { vendor = "0x10de1043", device = "0x1b808591" }\n'
     description = loads(f"{ROM}{device('passthru')}{lookup}", Context(name="vm", folder="/vm"))
     placed = place(description, description.machine)
-    assert looked_up(placed) == {"passthru-0": "0000:01:00.0"}
+    assert check.look_up(placed) == {"passthru-0": "0000:01:00.0"}
     (freebsd.place / "pci").write_text("")
     with pytest.raises(VmError, match="there is no PCI device 0x10de1043 0x1b808591") as caught:
-        looked_up(placed)
+        check.look_up(placed)
     assert caught.value.status == 69
 
 
@@ -371,7 +379,7 @@ def test_a_pciconf_that_fails_says_why_and_does_not_say_that_nothing_is_there(
         "exit status 1: pciconf: /dev/pci: busy"
     )
     with pytest.raises(VmError, match="/dev/pci: busy"):
-        linux.pci_address(("0x10de1043", "0x1b808591"))
+        check.find_pci(("0x10de1043", "0x1b808591"))
 
 
 def test_the_programs_are_found_with_a_path_that_lacks_them(
@@ -394,19 +402,19 @@ def test_fix_lets_vm_init_make_the_vm_its_modules_and_its_taps_in_one_call(
     freebsd.sysctl("net.link.tap.up_on_open", 1)
     freebsd.home.program("sudo", SUDO.format(freebsd.place, freebsd.dev, freebsd.dev))
     described = machine(DESCRIBED)
-    assert len(check.lacks(described, "vm")) == 2
+    assert len(check.lacks(placed(described), "vm")) == 2
     told: list[str] = []
-    check.require(described, "vm", True, told.append)
+    check.require(placed(described), "vm", True, told.append)
     assert told == ["sudo vm-init vm"]
     assert (freebsd.place / "sudo.calls").read_text() == "vm-init vm\n"
-    assert check.lacks(described, "vm") == []
+    assert check.lacks(placed(described), "vm") == []
 
 
 def test_what_vm_init_cannot_mend_is_told_after_all(freebsd: FreeBsd) -> None:
     freebsd.home.program("sudo", "#!/bin/sh\nexit 0\n")
     described = machine(f"{ROM.replace('/rom.fd', str(freebsd.place / 'BHYVE_UEFI.fd'))}{PASSTHRU}")
     with pytest.raises(VmError) as caught:
-        check.require(described, "vm", True, lambda _: None)
+        check.require(placed(described), "vm", True, lambda _: None)
     problems = [fault.problem for fault in caught.value.faults]
     assert problems[1:] == ["bhyve hands PCI devices over for root alone"]
 
@@ -416,7 +424,7 @@ def test_root_is_no_customer_of_vm_init(freebsd: FreeBsd) -> None:
     freebsd.loaded()
     freebsd.home.program("sudo", SUDO.format(freebsd.place, freebsd.dev, freebsd.dev))
     with pytest.raises(VmError, match="kldload vmm"):
-        check.require(machine('[bhyve]\nloader = "none"'), "vm", True, lambda _: None)
+        check.require(placed(machine('[bhyve]\nloader = "none"')), "vm", True, lambda _: None)
     assert not (freebsd.place / "sudo.calls").exists()
 
 
@@ -432,11 +440,8 @@ def test_elsewhere_bhyve_is_what_lacks_and_nothing_of_freebsd_is_asked(
     monkeypatch.setenv("BHYVE_BIN", "no-such-bhyve")
     text = f'com2 = "/dev/cuau0"\nhypervisor = "bhyve"\n{ROM}[disk.a]\npath = "a.img"\n{PASSTHRU}'
     said = freebsd.home.lacks(text)
-    assert said.startswith("/rom.fd: No such file or directory\n")
-    assert "no-such-bhyve is not there\n" in said
-    assert "a.img: No such file or directory\n" in said
-    assert "passthru" not in said
-    assert "cuau0" not in said
+    assert said.startswith("no-such-bhyve does not exist\n")
+    assert said.count("\n") == 2
 
 
 def test_a_dry_run_asks_nothing_of_the_host(freebsd: FreeBsd) -> None:
@@ -453,9 +458,11 @@ def test_on_linux_nothing_of_freebsd_is_loaded(tmp_path: Path) -> None:
     import sys
 
     program = (
-        "import sys\nfrom vm_run.host import check\nfrom vm_spec import Context, loads\n"
+        "import sys\nfrom vm_run.host import check\n"
+        "from vm_run.pci_slots import place\nfrom vm_spec import Context, loads\n"
         "text = '[net.a]\\nname = \"tap0\"\\n'\n"
-        "check.lacks(loads(text, Context(name='vm', folder='/vm')).machine, 'vm')\n"
+        "described = loads(text, Context(name='vm', folder='/vm'))\n"
+        "check.lacks(place(described, described.machine), 'vm')\n"
         "print(*sorted(name for name in sys.modules if 'bsd' in name or 'bhyve' in name))\n"
     )
     done = subprocess.run(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home, command
+from tests.home import Home, command
 from tests.run.test_import_others import LIBVIRT, QUICKEMU, VM_BHYVE
-from tests.run.vm import HOUSE, Vm
+from tests.vm import HOUSE, Vm
 from vm_spec import Context, loads
 
 EXAMPLES = HOUSE / "examples"

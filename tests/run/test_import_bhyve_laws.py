@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.run.bhyve_lines import FILES, LINES, PAIRS, PIECES, WORDS, Words
 from tests.run.bhyve_meaning import emitted, filed, meaning, with_bridges
-from tests.run.vm import HOUSE
+from tests.vm import HOUSE
 from vm_import import detect
 from vm_import.bhyve import imported
 from vm_import.bhyve_model import Answer, answer

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.home import command
 from tests.lacking import need
-from tests.run.home import command
 from tests.run.others import LIBVIRT, QUICKEMU, VM_BHYVE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.run.vm import Vm
+    from tests.vm import Vm
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.run.qemu_given import values
-from tests.run.vm import HOUSE
+from tests.run.qemu_machines import values
+from tests.vm import HOUSE
 from vm_import import detect, libvirt, quickemu, shell, vm_bhyve
 from vm_run import bhyve, qemu
 from vm_run.pci_slots import place

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.vm import HOUSE
+from tests.vm import HOUSE
 
 pytestmark = [pytest.mark.real, pytest.mark.root]
 
@@ -40,4 +40,4 @@ def test_a_guest_on_a_macvtap_gets_it_as_a_descriptor(guest: Path, tmp_path: Pat
     answer, *said, status = inside("macvtap", guest, tmp_path).splitlines()
     assert answer == "hello from the guest"
     assert status == "0"
-    assert "vmmac9 is there and is no tap" in "\n".join(said)
+    assert "vmmac9 exists and is no tap" in "\n".join(said)

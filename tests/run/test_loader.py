@@ -11,10 +11,10 @@ import pytest
 from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
 from tests.run.test_bhyve_run import asked, ended, running
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_run.bhyve.loader import Loading, argv, device_map, load
 from vm_run.pci_slots import place
-from vm_run.starting import Descriptors
+from vm_run.program import Descriptors
 from vm_run.supervisor import Signals
 from vm_spec import Context, loads
 from vm_spec.fault import VmError

@@ -12,13 +12,13 @@ import pytest
 
 from vm_console.log import Tail
 from vm_run import logs
-from vm_run.record import consoles
+from vm_run.consoles import list_consoles
 from vm_spec import Machine
 from vm_spec.devices import ConsolePort, VirtioConsole
 from vm_spec.frozen import replace
 from vm_spec.machine import Com
 from vm_spec.types import FilePath, Label, VmName
-from vm_state.file_watch import Growth
+from vm_state.file_watch import FileWatch
 
 
 def all_of(tail: Tail) -> bytes:
@@ -75,7 +75,7 @@ def test_growth_is_told_once_each_time_it_is_asked_for(tmp_path: Path, wakeup: i
     log = tmp_path / "console.log"
     log.touch()
     told: list[int] = []
-    growth = Growth(str(log), lambda: told.append(1))
+    growth = FileWatch(str(log), lambda: told.append(1))
     for times in (1, 2):
         growth.arm()
         with log.open("ab") as file:
@@ -137,13 +137,13 @@ def machine(**coms: str) -> Machine:
 def test_where_the_consoles_of_a_guest_are(
     kind: str, com: str, attached: bool, expected: tuple[str, str, str]
 ) -> None:
-    serial, virtio = consoles(machine(com1=com), kind, "/s", attached=attached)
+    serial, virtio = list_consoles(machine(com1=com), kind, "/s", attached=attached)
     assert (serial["kind"], serial["log"], serial["to"]) == expected
     assert (virtio["name"], virtio["to"]) == ("agent", f"{os.getcwd()}/a.sock")
 
 
 def test_the_other_ports_have_logs_of_their_own() -> None:
-    found = consoles(machine(com2="socket"), "qemu", "/s", attached=True)[0]
+    found = list_consoles(machine(com2="socket"), "qemu", "/s", attached=True)[0]
     assert found == {
         "name": "com2", "kind": "socket", "log": "/s/com2.log", "to": "/s/com2.sock",
     }  # fmt: skip

@@ -13,25 +13,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home, leftover, listening
-from tests.run.vm import HOUSE
-from vm_run.host import endpoints, linux, requirements
+from tests.home import Home, leftover, listening
+from tests.vm import HOUSE
+from vm_run import qemu
+from vm_run.host import check, linux, requirements
 from vm_run.host.requirements import (
     KVM,
     TUN,
     VFIO,
+    Directory,
     File,
-    Folder,
-    FreeSocket,
     Interface,
-    Lockable,
-    Need,
+    Memory,
     Node,
     Pci,
     Port,
+    Requirement,
+    Socket,
     Tool,
-    needs,
 )
+from vm_run.pci_slots import place
 from vm_spec import Context, loads
 from vm_spec.frozen import replace
 from vm_spec.machine import Machine
@@ -60,7 +61,7 @@ MADE = "qemu-img create -f {} {{}} 20G"
         ('bootrom = "uefi"', []),
         ('kernel = "k"\ninitrd = "i"', [File(path="/vm/k"), File(path="/vm/i")]),
         ('com1 = "stdio"\ncom2 = "nmdm"', []),
-        ('com2 = "/dev/ttyS0"', [File(device="com2", path="/dev/ttyS0", write=True, given=True)]),
+        ('com2 = "/dev/ttyS0"', [File(device="com2", path="/dev/ttyS0", write=True, granted=True)]),
         ("[tpm]", [Tool(device="tpm", name="swtpm", hint=SWTPM)]),
         ("[graphic]\nport = 5901", [Port(device="graphic", address="127.0.0.1", port=5901)]),
         (
@@ -81,16 +82,16 @@ MADE = "qemu-img create -f {} {{}} 20G"
         ('[cd.a]\npath = "a.iso"', [File(device="ahci-cd a", path="/vm/a.iso")]),
         (
             emulation("virtio-9p", sharename='"s"', path='"d"'),
-            [Folder(device="virtio-9p virtio-9p-0", path="/vm/d")],
+            [Directory(device="virtio-9p virtio-9p-0", path="/vm/d")],
         ),
         (
             CONSOLE + "fix = true",
-            [FreeSocket(device="virtio-console virtio-console-0", fix=True, path="/vm/port.sock")],
+            [Socket(device="virtio-console virtio-console-0", fix=True, path="/vm/port.sock")],
         ),
         (
             emulation("passthru", src='"1:0:0"'),
             [
-                Lockable(bytes=(256 << 20) + (1 << 30)),
+                Memory(bytes=(256 << 20) + (1 << 30)),
                 VFIO,
                 Pci(device="passthru passthru-0", address="0000:01:00.0"),
             ],
@@ -114,8 +115,9 @@ MADE = "qemu-img create -f {} {{}} 20G"
         ),
     ],
 )  # fmt: skip
-def test_what_a_description_needs_of_the_host(text: str, wanted: list[Need]) -> None:
-    assert needs(machine(text)) == wanted
+def test_what_a_description_needs_of_the_host(text: str, wanted: list[Requirement]) -> None:
+    description = loads(text, Context(name="vm", folder="/vm"))
+    assert qemu.needs(place(description, description.machine)) == wanted
 
 
 def unlimited(which: int) -> tuple[int, int]:
@@ -141,13 +143,13 @@ def test_everything_that_lacks_is_told_at_once_by_device_with_the_next_command(
         "fw.fd: No such file or directory\n"
         '  hint: bootrom = "uefi" takes this host\'s own firmware\n'
         "k: No such file or directory\n"
-        "huge: no folder\n"
+        "huge: no such directory\n"
         "  hint: sudo mkdir -p huge && sudo mount -t hugetlbfs hugetlbfs huge\n"
         "virtio-9p virtio-9p-0:\n"
-        "  shared: no folder\n"
+        "  shared: no such directory\n"
         "    hint: mkdir -p shared\n"
         "virtio-console virtio-console-0:\n"
-        "  gone: no folder\n"
+        "  gone: no such directory\n"
         "passthru passthru-0:\n"
         "  there is no PCI device 0000:fe:1f.7\n"
         "    hint: lspci -D\n"
@@ -176,13 +178,13 @@ def test_a_host_that_has_everything_says_so(home: Home) -> None:
 
 
 def test_a_cd_that_is_a_folder_is_none(home: Home) -> None:
-    assert home.lacks('[cd.a]\npath = "."') == "ahci-cd a:\n  .: is a folder\n"
+    assert home.lacks('[cd.a]\npath = "."') == "ahci-cd a:\n  .: is a directory\n"
 
 
 def test_a_folder_that_is_a_file_is_none(home: Home) -> None:
     (home.folder / "shared").touch()
     said = home.lacks(emulation("virtio-9p", sharename='"s"', path='"shared"'))
-    assert said == "virtio-9p virtio-9p-0:\n  shared: is no folder\n"
+    assert said == "virtio-9p virtio-9p-0:\n  shared: is no directory\n"
 
 
 @ordinary
@@ -195,14 +197,14 @@ def test_a_file_that_cannot_be_read_is_told_without_advice_to_make_it(home: Home
 @pytest.mark.parametrize(
     ("need", "hint"),
     [
-        (File(path="/dev/no such", given=True), "sudo vm-init web"),
-        (File(path="/dev/no such", hint=MADE), "ls /dev shows what is there"),
+        (File(path="/dev/no such", granted=True), "sudo vm-init web"),
+        (File(path="/dev/no such", hint=MADE), "ls /dev shows the nodes"),
         (File(path="/dev/no such", hint="a rule of udev"), "a rule of udev"),
         (File(path="/dev/no such"), ""),
     ],
 )
 def test_a_node_is_asked_of_vm_init_only_where_vm_init_gives_it(need: File, hint: str) -> None:
-    fault = linux.lack(need, "web")
+    fault = check.check(need, "web")
     assert fault
     assert fault.problem == "/dev/no such is missing"
     assert fault.hint.startswith(hint)
@@ -211,7 +213,7 @@ def test_a_node_is_asked_of_vm_init_only_where_vm_init_gives_it(need: File, hint
 
 def test_a_node_that_is_not_ours_is_asked_of_the_admin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", never)
-    fault = linux.lack(File(path="/dev/null", hint=MADE), "web")
+    fault = check.check(File(path="/dev/null", hint=MADE), "web")
     assert fault
     assert fault.problem == "/dev/null is not yours to open"
     assert fault.hint == "ask the admin for it; ls -l /dev/null shows whose it is"
@@ -223,11 +225,11 @@ def never(path: str, mode: int) -> bool:
 
 def test_a_program_that_is_not_there_is_told_with_how_to_get_it(home: Home) -> None:
     need = Tool(name="no-such-program", hint="install it")
-    fault = linux.lack(need, "web")
+    fault = check.check(need, "web")
     assert fault
-    assert (fault.problem, fault.hint) == ("no-such-program is not there", "install it")
+    assert (fault.problem, fault.hint) == ("no-such-program is missing", "install it")
     home.program("no-such-program")
-    assert linux.lack(need, "web") is None
+    assert check.check(need, "web") is None
 
 
 def test_a_link_that_leads_nowhere_is_told(home: Home) -> None:
@@ -238,7 +240,7 @@ def test_a_link_that_leads_nowhere_is_told(home: Home) -> None:
 
 def test_an_interface_that_is_no_tap_is_no_work_for_vm_init(home: Home) -> None:
     assert home.lacks('[net.lan]\nname = "lo"\ntype = "tap"') == (
-        "virtio-net lan:\n  lo is there and is no tap\n    hint: give the card another name\n"
+        "virtio-net lan:\n  lo exists and is no tap\n    hint: give the NIC another name\n"
     )
 
 
@@ -258,7 +260,7 @@ def test_what_sysfs_says_of_a_tap(
     for name, content in files.items():
         (tmp_path / "class/net/t0").mkdir(parents=True, exist_ok=True)
         (tmp_path / "class/net/t0" / name).write_text(f"{content}\n")
-    fault = linux.lack(Interface(name="t0"), "vm")
+    fault = check.check(Interface(name="t0"), "vm")
     assert (fault.problem if fault else "") == problem
 
 
@@ -271,7 +273,7 @@ def test_a_tap_of_another_user_is_told_as_that(
     tap.mkdir(parents=True)
     (tap / "tun_flags").write_text("0x1002\n")
     (tap / "owner").write_text("1001\n")
-    fault = linux.lack(Interface(name="t0"), "web")
+    fault = check.check(Interface(name="t0"), "web")
     assert fault
     assert (fault.problem, fault.hint) == ("tap t0 belongs to another user", "sudo vm-init web")
 
@@ -294,7 +296,7 @@ def test_a_node_that_qemu_could_not_open_is_told_with_the_next_step(
         raise OSError(number, os.strerror(number), path)
 
     monkeypatch.setattr(os, "open", refuse)
-    fault = linux.lack(node, "web")
+    fault = check.check(node, "web")
     assert fault
     assert fault.problem == problem.format(node.path)
     assert fault.hint.startswith(hint.format(node.path) or node.hint)
@@ -390,7 +392,7 @@ def test_a_socket_that_somebody_listens_at_is_theirs(home: Home, kind: int) -> N
     with listening(home.folder / "port.sock", kind):
         assert home.lacks(CONSOLE) == (
             "virtio-console virtio-console-0:\n"
-            f"  somebody listens at {home.folder}/port.sock\n    hint: choose another path\n"
+            f"  another process listens at {home.folder}/port.sock\n    hint: choose another path\n"
         ).replace(f"{home.folder}/", "")
 
 
@@ -407,13 +409,13 @@ def test_a_listener_too_busy_to_answer_is_still_one(
         busy.listen(0)
         first.connect(str(path))
         monkeypatch.setattr(socket.socket, "settimeout", at_once)
-        assert not endpoints.is_leftover(str(path))
+        assert not check.is_leftover(str(path))
 
 
 def test_a_file_where_a_socket_should_be_is_kept(home: Home) -> None:
     (home.folder / "port.sock").write_text("mine")
     assert home.lacks(CONSOLE) == (
-        "virtio-console virtio-console-0:\n  port.sock is there and is no socket\n"
+        "virtio-console virtio-console-0:\n  port.sock exists and is no socket\n"
         "    hint: choose another path\n"
     )
 

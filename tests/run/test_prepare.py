@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.home import Home, leftover, listening
+from tests.home import Home, leftover, listening
 
 SUDO = '#!/bin/sh\nprintf "%s\\n" "$*" >> "$PWD/sudo.calls"\n'
 PORT = '[[emulations]]\ndevice = "virtio-console"\nports = ["port.sock"]\n'

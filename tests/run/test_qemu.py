@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.run.qemu_given import IMAGE, placed, said, values
+from tests.run.qemu_machines import IMAGE, placed, said, values
 from vm_run.qemu import argv
-from vm_run.wiring import Wiring
+from vm_run.resources import Resources
 from vm_spec.devices import Drive, DriveInterface
 from vm_spec.machine import Accelerator, Com, Gdb, Qemu, Uuid
 from vm_spec.types import Cpu, FilePath, Label, Size
@@ -71,19 +71,19 @@ def test_each_key_has_its_option(fields: dict[str, Any], option: str, expected: 
 
 
 @pytest.mark.parametrize(
-    ("fields", "wiring", "expected"),
+    ("fields", "resources", "expected"),
     [
-        ({}, Wiring(accel="kvm"), ["kvm"]),
-        ({"qemu": Qemu(accel=Accelerator("tcg"))}, Wiring(), ["tcg"]),
-        ({"qemu": Qemu(machine="q35,accel=kvm")}, Wiring(), []),
-        ({"qemu": Qemu(cpu="host,pmu=off")}, Wiring(), ["kvm"]),
-        ({"qemu": Qemu(cpu="hostile")}, Wiring(), ["tcg"]),
+        ({}, Resources(accel="kvm"), ["kvm"]),
+        ({"qemu": Qemu(accel=Accelerator("tcg"))}, Resources(), ["tcg"]),
+        ({"qemu": Qemu(machine="q35,accel=kvm")}, Resources(), []),
+        ({"qemu": Qemu(cpu="host,pmu=off")}, Resources(), ["kvm"]),
+        ({"qemu": Qemu(cpu="hostile")}, Resources(), ["tcg"]),
     ],
 )
 def test_the_accelerator_is_named_once(
-    fields: dict[str, Any], wiring: Wiring, expected: list[str]
+    fields: dict[str, Any], resources: Resources, expected: list[str]
 ) -> None:
-    assert values(said(wiring=wiring, **fields), "-accel") == expected
+    assert values(said(resources=resources, **fields), "-accel") == expected
 
 
 def test_a_hidden_hypervisor_shows_neither_its_bit_nor_its_name() -> None:
@@ -133,33 +133,33 @@ def test_pflash_drives_are_the_machines_flash_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("com", "wiring", "expected"),
+    ("com", "resources", "expected"),
     [
-        ("stdio", Wiring(), "stdio,id=com1,signal=off,mux=off"),
-        ("stdio", Wiring(attached=False),
+        ("stdio", Resources(), "stdio,id=com1,signal=off,mux=off"),
+        ("stdio", Resources(attached=False),
          "socket,id=com1,path=/tmp/vm/web/com1.sock,server=on,wait=off"),
-        ("socket", Wiring(state="/run/a,b"),
+        ("socket", Resources(state="/run/a,b"),
          "socket,id=com1,path=/run/a,,b/com1.sock,server=on,wait=off"),
-        ("/dev/ttyS1", Wiring(), "serial,id=com1,path=/dev/ttyS1"),
-        ("socket", Wiring(state="/r", logged=True),
+        ("/dev/ttyS1", Resources(), "serial,id=com1,path=/dev/ttyS1"),
+        ("socket", Resources(state="/r", logged=True),
          "socket,id=com1,path=/r/com1.sock,server=on,wait=off,"
          "logfile=/r/console.log,logappend=on"),
     ],
 )  # fmt: skip
-def test_a_serial_port_has_this_end_on_the_host(com: str, wiring: Wiring, expected: str) -> None:
-    line = said(com1=Com(com), wiring=wiring)
+def test_a_serial_port_has_this_backend(com: str, resources: Resources, expected: str) -> None:
+    line = said(com1=Com(com), resources=resources)
     assert values(line, "-chardev") == [expected]
     assert {"driver": "isa-serial", "index": 0, "chardev": "com1"} in values(line, "-device")
 
 
 def test_the_second_port_has_the_second_index_and_a_log_of_its_own() -> None:
-    line = said(com2=Com("socket"), wiring=Wiring(state="/r", logged=True))
+    line = said(com2=Com("socket"), resources=Resources(state="/r", logged=True))
     assert values(line, "-chardev")[0].endswith("logfile=/r/com2.log,logappend=on")
     assert {"driver": "isa-serial", "index": 1, "chardev": "com2"} in values(line, "-device")
 
 
 def test_control_sockets_come_as_descriptors_and_the_guest_waits_for_them() -> None:
-    line = said(wiring=Wiring(fds={"supervisor": 6, "qmp": 5}))
+    line = said(resources=Resources(fds={"supervisor": 6, "qmp": 5}))
     assert line[line.index("-chardev") :] == [
         "-chardev", "socket,id=qmp,fd=5,server=on,wait=off", "-mon", "chardev=qmp,mode=control",
         "-chardev", "socket,id=supervisor,fd=6,server=on,wait=off",
@@ -170,12 +170,12 @@ def test_control_sockets_come_as_descriptors_and_the_guest_waits_for_them() -> N
 
 def test_a_debugger_that_is_waited_for_stops_the_guest_once() -> None:
     assert said(gdb=Gdb("w99")).count("-S") == 1
-    assert said(gdb=Gdb("w99"), wiring=Wiring(fds={"qmp": 5})).count("-S") == 1
+    assert said(gdb=Gdb("w99"), resources=Resources(fds={"qmp": 5})).count("-S") == 1
     assert "-S" not in said(gdb=Gdb("99"))
 
 
 def test_the_users_own_arguments_come_last() -> None:
-    line = said(qemu=Qemu(args=("-device", "x")), wiring=Wiring(fds={"qmp": 5}))
+    line = said(qemu=Qemu(args=("-device", "x")), resources=Resources(fds={"qmp": 5}))
     assert line[-2:] == ["-device", "x"]
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.run.qemu_given import IMAGE, A, of, said, values
+from tests.run.qemu_machines import IMAGE, MICROVM, A, of, placed, read, refused, said, values
+from vm_run.qemu import arguments
+from vm_run.resources import Resources
 from vm_spec.devices import (
     E1000,
     AhciCd,
@@ -16,8 +18,11 @@ from vm_spec.devices import (
     Drive,
     DriveInterface,
     Emulation,
+    Graphic,
     Hda,
+    HexPair,
     ImageFormat,
+    Lookup,
     Media,
     Nvme,
     OtherNic,
@@ -34,8 +39,8 @@ from vm_spec.devices import (
     VirtioScsi,
     Xhci,
 )
-from vm_spec.machine import Qemu
-from vm_spec.types import FilePath, Label, Mac, PciId
+from vm_spec.machine import Qemu, Tpm, TpmInterface, TpmType
+from vm_spec.types import FilePath, IfName, Label, Mac, PciId
 
 MAC = Mac("02:00:5e:10:00:01")
 STORAGE = {"id": "a", "bus": "pcie.0", "addr": "2.0"}
@@ -278,3 +283,92 @@ def test_drives_of_a_pc_share_two_channels_and_it_has_a_floppy_controller() -> N
         ("ide.0", 0), ("ide.0", 1), ("ide.1", 0)
     ]  # fmt: skip
     assert "isa-fdc" not in [d["driver"] for d in devices]
+
+
+def test_macvtaps_come_as_descriptors_numbered_from_10_in_a_dry_run() -> None:
+    cards = [VirtioNet(label=Label(n), host_interface=IfName("eth0")) for n in ("m", "n")]
+    assert values(said(*cards), "-netdev") == ["tap,id=m,fd=10", "tap,id=n,fd=11"]
+    resources = Resources(fds={"m": 5, "n": 7}, vhost=True)
+    assert values(said(*cards, resources=resources), "-netdev") == [
+        "tap,id=m,fd=5,vhost=on", "tap,id=n,fd=7,vhost=on"
+    ]  # fmt: skip
+
+
+def test_vhost_is_for_virtio_cards_on_a_tap() -> None:
+    line = said(
+        VirtioNet(label=A, name=PortName("tap0")),
+        E1000(label=Label("b"), name=PortName("tap1")),
+        VirtioNet(label=Label("c")),
+        resources=Resources(vhost=True),
+    )
+    assert [word.endswith(",vhost=on") for word in values(line, "-netdev")] == [True, False, False]
+
+
+def test_a_device_that_is_looked_up_is_where_the_host_has_it() -> None:
+    pair = Lookup(vendor=HexPair("0x10de0000"), device=HexPair("0x1b800000"))
+    device = Passthru(label=A, lookup=pair)
+    ((_, nominal),) = of(device)
+    assert nominal["host"] == "lookup:0x10de0000:0x1b800000"
+    ((_, real),) = of(device, resources=Resources(pci={"a": "0000:02:00.0"}))
+    assert real["host"] == "0000:02:00.0"
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "password", "expected"),
+    [
+        ("127.0.0.1", 5900, "", "vnc=127.0.0.1:0"),
+        ("::1", 5901, "", "vnc=[::1]:1"),
+        ("0.0.0.0", 5910, "p", "vnc=0.0.0.0:10,password-secret=vnc-password"),  # noqa: S104  data
+    ],
+)
+def test_a_screen_is_a_vga_seen_through_vnc(
+    host: str, port: int, password: str, expected: str
+) -> None:
+    screen = Graphic(label=Label("g"), host=host, port=port, password=password)
+    line = said(graphic=screen)
+    assert values(line, "-vnc") == [expected]
+    assert values(line, "-device")[-3:] == [
+        {"driver": "VGA", "id": "graphic", "bus": "pcie.0", "addr": "1c.0",
+         "xres": 1024, "yres": 768, "edid": True},
+        {"driver": "qemu-xhci", "id": "tablet", "bus": "pcie.0", "addr": "1d.0"},
+        {"driver": "usb-tablet", "bus": "tablet.0"},
+    ]  # fmt: skip
+
+
+def tpm_of(tpm: Tpm, resources: Resources) -> list[tuple[str, object]]:
+    found = [one for one in arguments(placed(tpm=tpm), resources) if one.key == "tpm"]
+    return [(one.words[0], read(one.words[1])) for one in found]
+
+
+@pytest.mark.parametrize(("interface", "driver"), [("crb", "tpm-crb"), ("tis", "tpm-tis")])
+def test_qemu_connects_to_the_swtpm_in_the_state_folder(interface: str, driver: str) -> None:
+    tpm = Tpm(path=FilePath("/home/a/web.tpm"), interface=TpmInterface(interface))
+    assert tpm_of(tpm, Resources(state="/run/vm/web")) == [
+        ("-chardev", "socket,id=tpm,path=/run/vm/web/swtpm.sock"),
+        ("-tpmdev", "emulator,id=tpm,chardev=tpm"),
+        ("-device", {"driver": driver, "tpmdev": "tpm"}),
+    ]
+
+
+def test_a_comma_in_the_state_folder_is_no_new_option() -> None:
+    first, *_ = tpm_of(Tpm(), Resources(state="/run/a,server=on"))
+    assert first == ("-chardev", "socket,id=tpm,path=/run/a,,server=on/swtpm.sock")
+
+
+@pytest.mark.parametrize("path", [None, FilePath("/dev/tpm7")])
+def test_the_hosts_tpm_is_passed_through_without_a_file_to_cancel_its_commands(
+    path: FilePath | None,
+) -> None:
+    device = path or "/dev/tpm0"
+    assert tpm_of(Tpm(type=TpmType("passthru"), path=path), Resources()) == [
+        ("-tpmdev", f"passthrough,id=tpm,path={device},cancel-path=/dev/null"),
+        ("-device", {"driver": "tpm-crb", "tpmdev": "tpm"}),
+    ]
+
+
+def test_a_machine_without_a_tpm_has_nothing_of_one() -> None:
+    assert not [word for word in said() if "tpm" in word]
+
+
+def test_a_microvm_has_no_tpm() -> None:
+    assert refused(**MICROVM, tpm=Tpm()).startswith("tpm: is not seen by a guest of microvm\n")

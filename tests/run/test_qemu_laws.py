@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.run.qemu_given import IMAGE, MICROVM, A, placed, said, values
+from tests.run.qemu_machines import IMAGE, MICROVM, A, placed, said, values
 from vm_run.qemu import arguments
-from vm_run.wiring import Wiring
+from vm_run.resources import Resources
 from vm_spec.devices import Graphic, PortName, Virtio9p, VirtioBlk, VirtioNet
 from vm_spec.machine import Com, Qemu
 from vm_spec.types import FilePath, Forward, Label, PciSlot
@@ -70,7 +70,7 @@ def test_an_images_format_is_always_said(name: str) -> None:
 
 
 def test_a_password_never_stands_on_the_command_line() -> None:
-    line = said(graphic=Graphic(label=A, password="secret-7"), wiring=Wiring())
+    line = said(graphic=Graphic(label=A, password="secret-7"), resources=Resources())
     assert not any("secret-7" in word for word in line)
     assert values(line, "-object") == [
         {"qom-type": "secret", "id": "vnc-password", "file": "/dev/fd/9"}

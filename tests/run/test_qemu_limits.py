@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.run.qemu_given import IMAGE, MICROVM, A, refused
+from tests.run.qemu_machines import IMAGE, MICROVM, A, refused
 from vm_spec.devices import (
     AhciCd,
     AhciHd,
@@ -55,7 +55,11 @@ REFUSED: list[tuple[Sequence[Emulation], dict[str, Any], str]] = [
     ([VirtioRnd(label=A, slot=PciSlot(slot=9, function=1))], {}, "nothing is at function 0"),
     ([Drive(label=Label(f"d{n}"), path=IMAGE) for n in range(7)], {}, "this machine takes 6"),
     ([Xhci(label=A)], MICROVM, "is no virtio device, and microvm has no other"),
-    ([], {"qemu": Qemu(machine="microvm")}, "boots a kernel that is given, and none is"),
+    (
+        [],
+        {"qemu": Qemu(machine="microvm")},
+        "boots a kernel directly, and none is set",
+    ),
     ([], {**MICROVM, "bootrom": IMAGE}, "bootrom: is not used by microvm"),
     ([], {**MICROVM, **screen()}, "graphic: needs a PCI bus"),
     ([], screen(port=80), "graphic.port: is outside VNC's 5900 to 65535"),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lacking import lacking
-from tests.run.qemu_given import A, placed
+from tests.run.qemu_machines import A, placed
 from vm_run.qemu import argv
-from vm_run.wiring import Wiring
+from vm_run.resources import Resources
 from vm_spec.devices import (
     E1000,
     AhciCd,
@@ -54,7 +54,7 @@ pytestmark = [
 ]
 
 
-def outcome(machine: Placed, wiring: Wiring, *commands: str) -> tuple[int, str, str]:
+def outcome(machine: Placed, resources: Resources, *commands: str) -> tuple[int, str, str]:
     """Exit status, answers and errors of a QEMU that is told these monitor commands, then quits."""
     assert QEMU
     said = [
@@ -63,9 +63,9 @@ def outcome(machine: Placed, wiring: Wiring, *commands: str) -> tuple[int, str, 
     ]
     steps = [{"execute": "qmp_capabilities"}, *said, {"execute": "quit"}]
     ended = subprocess.run(
-        [*argv(machine, wiring, QEMU), "-S", "-qmp", "stdio"],
+        [*argv(machine, resources, QEMU), "-S", "-qmp", "stdio"],
         input="".join(json.dumps(step) + "\n" for step in steps),
-        pass_fds=tuple(wiring.fds.values()),
+        pass_fds=tuple(resources.fds.values()),
         capture_output=True,
         text=True,
         timeout=60,
@@ -74,8 +74,8 @@ def outcome(machine: Placed, wiring: Wiring, *commands: str) -> tuple[int, str, 
     return ended.returncode, ended.stdout.replace("\\r\\n", "\n"), ended.stderr
 
 
-def wired(folder: Path) -> Wiring:
-    return Wiring(state=str(folder), logged=True, attached=False)
+def logged(folder: Path) -> Resources:
+    return Resources(state=str(folder), logged=True, attached=False)
 
 
 def image(folder: Path, name: str = "a.raw", size: int = 8 << 20) -> FilePath:
@@ -131,7 +131,7 @@ def test_qemu_takes_a_machine_of_about_every_device(tmp_path: Path, machine: str
         qemu=Qemu(machine=machine),
         generate_acpi=machine == "q35",
     )  # fmt: skip
-    status, answers, errors = outcome(machine_of_all, wired(tmp_path), "info qtree")
+    status, answers, errors = outcome(machine_of_all, logged(tmp_path), "info qtree")
     assert (status, errors) == (0, "")
     assert 'dev: virtio-serial-pci, id \\"con\\"' in answers
     assert (tmp_path / "console.log").exists()
@@ -151,7 +151,7 @@ def test_qemu_takes_a_microvm_of_virtio_devices(tmp_path: Path) -> None:
         kernel=image(tmp_path, "vmlinuz"),
         qemu=Qemu(machine="microvm"),
     )
-    status, _, errors = outcome(machine, wired(tmp_path))
+    status, _, errors = outcome(machine, logged(tmp_path))
     assert (status, errors) == (0, "")
 
 
@@ -161,7 +161,7 @@ def test_devices_that_overflow_sit_behind_bridges(tmp_path: Path, machine: str) 
     cards = [VirtioNet(label=Label(f"n{n}")) for n in range(12)]
     last = VirtioRnd(label=A, slot=PciSlot(bus=8, slot=1))
     many = placed(*disks, *cards, last, qemu=Qemu(machine=machine))
-    status, answers, errors = outcome(many, wired(tmp_path), "info qtree")
+    status, answers, errors = outcome(many, logged(tmp_path), "info qtree")
     assert (status, errors) == (0, "")
     assert answers.count("dev: pci-bridge,") == 3  # to buses 1, 2 and 8
     assert answers.count("dev: virtio-blk-pci,") == 20
@@ -175,7 +175,7 @@ def test_qemu_opens_the_file_of_just_this_name(tmp_path: Path, name: str) -> Non
         VirtioBlk(label=A, path=image(tmp_path, name)),
         Virtio9p(label=Label("s"), sharename=A, path=FilePath(str(tmp_path))),
     )
-    status, answers, errors = outcome(machine, wired(tmp_path), "info block")
+    status, answers, errors = outcome(machine, logged(tmp_path), "info block")
     assert (status, errors) == (0, "")
     assert "(raw)" in answers
 
@@ -190,9 +190,9 @@ def test_a_guest_that_writes_a_qcow2_header_has_a_raw_disk_at_its_next_start(
         ["qemu-img", "create", "-q", "-f", "qcow2", "-b", path, "-F", "raw", disk], check=True
     )
     raw = placed(VirtioBlk(label=A, path=FilePath(str(disk))))
-    assert "backing" not in outcome(raw, wired(tmp_path), "info block")[1]
+    assert "backing" not in outcome(raw, logged(tmp_path), "info block")[1]
     layered = placed(VirtioBlk(label=A, path=FilePath(str(disk)), format=ImageFormat("qcow2")))
-    assert "backing" in outcome(layered, wired(tmp_path), "info block")[1]
+    assert "backing" in outcome(layered, logged(tmp_path), "info block")[1]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "memfd"])
@@ -204,9 +204,9 @@ def test_the_password_comes_through_a_descriptor(tmp_path: Path, kind: str) -> N
     os.write(writer, b"secret-7")
     if kind == "pipe":
         os.close(writer)
-    wiring = Wiring(state=str(tmp_path), fds={"vnc-password": fd})
+    resources = Resources(state=str(tmp_path), fds={"vnc-password": fd})
     graphic = Graphic(label=A, host="0.0.0.0", port=SCREEN_PORT, password="secret-7")  # noqa: S104
-    status, answers, errors = outcome(placed(graphic=graphic), wiring, "info vnc")
+    status, answers, errors = outcome(placed(graphic=graphic), resources, "info vnc")
     os.close(fd)
     assert (status, errors) == (0, "")
     assert "Auth: vnc" in answers
@@ -219,7 +219,7 @@ def test_qemu_takes_the_hosts_uefi_with_variables_of_the_vms_own(tmp_path: Path)
     variables = tmp_path / "web.vars.fd"
     shutil.copyfile(template, variables)
     machine = placed(bootrom=FilePath("uefi"), varfile=FilePath(str(variables)))
-    status, answers, errors = outcome(machine, wired(tmp_path), "info block")
+    status, answers, errors = outcome(machine, logged(tmp_path), "info block")
     assert (status, errors) == (0, "")
     assert "firmware" in answers
 
@@ -245,6 +245,9 @@ def test_a_hidden_hypervisor_is_not_seen_by_the_guest(
         qemu=Qemu(hide_hypervisor=hidden, args=debug_exit),
     )
     ended = subprocess.run(
-        argv(machine, wired(tmp_path), QEMU), stdin=subprocess.DEVNULL, timeout=60, check=False
+        argv(machine, logged(tmp_path), QEMU),
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
     )
     assert ended.returncode == expected

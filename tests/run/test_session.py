@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_state.process import started_at
 
 pytestmark = pytest.mark.real
@@ -200,7 +200,7 @@ def press(vm: Vm) -> None:
     from vm_state.qmp import Qmp
 
     qmp = Qmp.connect(str(vm.state / "qmp.sock"))
-    qmp.ask("system_powerdown")
+    qmp.execute("system_powerdown")
     qmp.close()
 
 

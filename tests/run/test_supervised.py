@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.home import Home, command
 from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
-from tests.run.home import Home, command
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_state import statedir
+from vm_state.platform import boot_id
 from vm_state.process import started_at
+from vm_state.record import read_record, write_record
 
 
 @pytest.fixture
@@ -105,11 +107,11 @@ def orphan(home: Home) -> Iterator[subprocess.Popen[bytes]]:
     record = {
         "pid": process.pid,
         "started_at": started_at(process.pid),
-        "boot_id": statedir.boot_id(),
+        "boot_id": boot_id(),
         "hypervisor": "qemu",
         "target": "two",
     }
-    statedir.write(statedir.make_folder("vm"), record)
+    write_record(statedir.make("vm"), record)
     yield process
     process.kill()
     process.wait()
@@ -120,11 +122,11 @@ def test_a_guest_that_cannot_be_taken_over_now_is_left_to_be_taken_over_later(
 ) -> None:
     said = home.says("vm", "--recover")  # nobody listens at its monitor
     assert said.status == 75, said.err
-    assert statedir.read(str(home.vm.state))["pid"] == orphan.pid
+    assert read_record(str(home.vm.state))["pid"] == orphan.pid
     home.vm.describe("")  # and now its target is gone from the description
     said = home.says("vm", "--recover")
     assert said.status == 65, said.err
-    assert statedir.read(str(home.vm.state))["pid"] == orphan.pid
+    assert read_record(str(home.vm.state))["pid"] == orphan.pid
     assert orphan.poll() is None
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.person import Person
-from tests.run.vm import Vm
+from tests.person import Person
+from tests.vm import Vm
 
 pytestmark = pytest.mark.real
 
@@ -67,7 +67,7 @@ def test_ctrl_c_beside_a_guest_presses_its_power_button(vm: Vm, guest: Path, sit
     assert person.leaves() == 0, person.seen
     assert [event["by"] for event in vm.events("stopping")] == ["SIGINT"]
     assert [event["outcome"] for event in vm.events("ended")] == ["poweroff"]
-    assert b"a second signal forces" in person.seen
+    assert b"a second signal kills the guest" in person.seen
 
 
 def test_a_terminal_that_goes_away_presses_the_power_button(

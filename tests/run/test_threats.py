@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.vm import HOUSE, Vm
+from tests.vm import HOUSE, Vm
 from vm_run import place, qemu
 from vm_spec import Context, VmError, loads, select
 
@@ -77,7 +77,7 @@ def test_threat_30_sockets_lie_where_only_their_user_gets(vm: Vm) -> None:
     vm.describe("")
     done = vm.run()
     assert done.returncode == 77
-    assert "is not a folder that only you can write to" in done.stderr
+    assert "is not a directory that only you can write to" in done.stderr
     assert victim.read_text() == "mine"
 
 
@@ -123,5 +123,5 @@ def test_a_socket_that_is_not_ours_is_not_removed(vm: Vm) -> None:
         vm.describe('[[emulations]]\ndevice = "virtio-console"\nports = ["port.sock"]\n')
         done = vm.run("--fix")
         assert done.returncode == 69
-        assert "somebody listens at" in done.stderr
+        assert "another process listens at" in done.stderr
         assert Path(path).is_socket()

@@ -20,7 +20,7 @@ from tests.run.fakes import freebsd
 from tests.run.fakes.bhyve import RESET
 from tests.run.fakes.kernel import Kernel
 from tests.run.tpm_given import RANDOM, result, runs
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_state.process import Process
 
 

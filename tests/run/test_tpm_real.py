@@ -13,7 +13,7 @@ import pytest
 
 from tests.lacking import need
 from tests.run.tpm_given import DEFINE, EXTEND_PCR, READ, READ_PCR, VALUE, WRITE, result, runs
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_state.process import Process
 
 pytestmark = pytest.mark.real
@@ -104,7 +104,7 @@ def test_swtpm_ends_with_a_guest_that_is_forced(vm: Vm, guest: Path) -> None:
         cwd=vm.folder, env=vm.environment(), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert (stopped.returncode, stopped.stderr) == (0, "vm: is forced\n")
+    assert (stopped.returncode, stopped.stderr) == (0, "vm: forcing it off\n")
     vm.finish(process)
     vm.wait_for(lambda: not runs(swtpm))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vm_run.bhyve.emulated import Emulated
     from vm_run.bhyve.settings import Part
     from vm_run.pci_slots import Placed
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
     from vm_spec.machine import Machine
 
 __all__ = ["Whole", "whole"]
@@ -67,24 +67,26 @@ class Whole(Value):
         return "graphic.password" if found == "graphic" else found
 
 
-def whole(placed: Placed, wiring: Wiring, check: Callable[[Setting], Iterable[Fault]]) -> Whole:
+def whole(
+    placed: Placed, resources: Resources, check: Callable[[Setting], Iterable[Fault]]
+) -> Whole:
     """All of a placed machine.
 
     Args:
         placed: the machine and its slots.
-        wiring: the host's ends.
+        resources: the host's resources.
         check: what the language in which it will be said cannot say.
 
     Raises:
         VmError: bhyve has not what the description asks for, with every fault there is.
     """
     machine = placed.machine
-    devices, wrong = emulated(placed, wiring)
+    devices, wrong = emulated(placed, resources)
     last = list(_last(machine))
     told = Whole(
-        before=(*_flags(machine, wiring, passes_through(devices)), *_size(machine)),
+        before=(*_flags(machine, resources, passes_through(devices)), *_size(machine)),
         devices=tuple(devices),
-        after=tuple(isa(machine, wiring)),
+        after=tuple(isa(machine, resources)),
         last=tuple(part for part in last if isinstance(part, Setting)),
     )
     faults = [*_missing(placed), *_impossible(machine), *lacking(machine)]
@@ -173,9 +175,9 @@ def _impossible(machine: Machine) -> Iterator[Fault]:
         )
 
 
-def _flags(machine: Machine, wiring: Wiring, passthru: str) -> Iterator[Setting]:
+def _flags(machine: Machine, resources: Resources, passthru: str) -> Iterator[Setting]:
     """The options that are one letter; `passthru` is the key of a device that needs `-S`."""
-    if wiring.monitor:
+    if resources.monitor:
         yield Setting(keys=(("monitor", "true"),), words=("-M",))
     for field, flag, key, value in FLAGS:
         of = field if getattr(machine, field) else ""

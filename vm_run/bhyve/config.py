@@ -9,7 +9,7 @@ from __future__ import annotations
 from vm_run.argument import words
 from vm_run.bhyve.board import whole
 from vm_run.bhyve.settings import unwritable
-from vm_run.wiring import NOMINAL
+from vm_run.resources import NOMINAL
 from vm_spec.fault import printable
 from vm_spec.frozen import TYPE_CHECKING
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from vm_run.bhyve.board import Whole
     from vm_run.pci_slots import Placed
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
 
 __all__ = ["beside", "config", "flat", "secret"]
 
 
-def config(placed: Placed, wiring: Wiring = NOMINAL) -> list[tuple[str, str]]:
+def config(placed: Placed, resources: Resources = NOMINAL) -> list[tuple[str, str]]:
     """Keys and values, in order; of a key given twice the later counts, as in bhyve.
 
     What has no key is left out: see `beside`.
@@ -31,40 +31,40 @@ def config(placed: Placed, wiring: Wiring = NOMINAL) -> list[tuple[str, str]]:
     Raises:
         VmError: bhyve has not what the description asks for, or a value has a line break.
     """
-    return list(_keys(whole(placed, wiring, unwritable)))
+    return list(_keys(whole(placed, resources, unwritable)))
 
 
-def beside(placed: Placed, wiring: Wiring = NOMINAL) -> list[str]:
+def beside(placed: Placed, resources: Resources = NOMINAL) -> list[str]:
     """The arguments that must follow `-k FILE`, for they have no key: unknown devices, own words.
 
     Raises:
         VmError: see `config`.
     """
-    return _beside(whole(placed, wiring, unwritable))
+    return _beside(whole(placed, resources, unwritable))
 
 
-def secret(placed: Placed, wiring: Wiring = NOMINAL) -> str:
+def secret(placed: Placed, resources: Resources = NOMINAL) -> str:
     """The text of `secret.conf`, which a command line names by `-k`; empty when it names none.
 
     Raises:
         VmError: see `config`.
     """
-    told = whole(placed, wiring, lambda setting: unwritable(setting) if setting.secret else ())
+    told = whole(placed, resources, lambda setting: unwritable(setting) if setting.secret else ())
     return _text(told.secrets())
 
 
-def flat(placed: Placed, wiring: Wiring = NOMINAL, extra: Sequence[str] = ()) -> str:
+def flat(placed: Placed, resources: Resources = NOMINAL, extra: Sequence[str] = ()) -> str:
     """The text of the file; comments name what is not in it, and what is secret in it.
 
     Args:
         placed: the machine.
-        wiring: the host's ends.
+        resources: the host's resources.
         extra: further arguments of the command line.
 
     Raises:
         VmError: see `config`.
     """
-    told = whole(placed, wiring, unwritable)
+    told = whole(placed, resources, unwritable)
     comments = ""
     if also := [*_beside(told), *extra]:
         import shlex  # rarely needed, and not cheap

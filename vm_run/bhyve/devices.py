@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from vm_run.bhyve.settings import Part
     from vm_run.pci_slots import Placed
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
     from vm_spec.devices import Emulation
     from vm_spec.types import PciSlot
 
@@ -56,14 +56,14 @@ ALONE = {  # of which bhyve has one -> what gives it already
 }
 
 
-def emulated(placed: Placed, wiring: Wiring) -> tuple[list[Emulated], list[Fault]]:
+def emulated(placed: Placed, resources: Resources) -> tuple[list[Emulated], list[Fault]]:
     """The host bridge, the ISA bridge and then the devices in order of their slots."""
     faults: list[Fault] = []
     board = [*_bridges(placed), *_tablet(placed)]
     devices: list[Emulated] = []
-    for device, of in _described(placed, wiring):
+    for device, of in _described(placed, resources):
         slot = placed.slots.get("graphic" if of == "graphic" else device.label)
-        one, wrong = _emulated(device, of, slot or HOST_BRIDGE, wiring)
+        one, wrong = _emulated(device, of, slot or HOST_BRIDGE, resources)
         faults += wrong
         if slot:
             devices.append(one)
@@ -75,9 +75,9 @@ def emulated(placed: Placed, wiring: Wiring) -> tuple[list[Emulated], list[Fault
 
 
 def _emulated(
-    device: Emulation, of: str, slot: PciSlot, wiring: Wiring
+    device: Emulation, of: str, slot: PciSlot, resources: Resources
 ) -> tuple[Emulated, list[Fault]]:
-    parts = list(_parts(device, wiring))
+    parts = list(_parts(device, resources))
     faults = [part for part in parts if isinstance(part, Fault)]
     title = f"{device.kind} {device.label}"
     made = Emulated(
@@ -96,14 +96,14 @@ def _emulated(
     return made, [replace(fault, device=title) for fault in faults]
 
 
-def _described(placed: Placed, wiring: Wiring) -> Iterator[tuple[Emulation, str]]:
+def _described(placed: Placed, resources: Resources) -> Iterator[tuple[Emulation, str]]:
     machine = placed.machine
     for device in machine.emulations:
         yield device, f"emulations ({device.label})"
     if machine.cloud_init:
         from vm_run.cloud_init import disk
 
-        yield disk(machine, wiring.folder(machine.name)), "cloud_init"
+        yield disk(machine, resources.directory(machine.name)), "cloud_init"
     if machine.graphic:
         yield machine.graphic, "graphic"
 
@@ -139,7 +139,7 @@ def _too_many(board: list[Emulated], devices: list[Emulated]) -> Iterator[Fault]
         seen.add(one.kind)
 
 
-def _parts(device: Emulation, wiring: Wiring) -> Iterator[Part]:
+def _parts(device: Emulation, resources: Resources) -> Iterator[Part]:
     match device:
         case VirtioBlk() | AhciHd() | AhciCd() | Nvme() | VirtioScsi() | Drive():
             yield from storage(device)
@@ -150,7 +150,7 @@ def _parts(device: Emulation, wiring: Wiring) -> Iterator[Part]:
         case Graphic():
             yield from screen(device)
         case Passthru():
-            yield from passthru(device, wiring)
+            yield from passthru(device, resources)
         case AppleSmc():
             yield Fault(problem="is QEMU's; bhyve has no such device", hint="take it away")
         case Raw():

@@ -10,7 +10,7 @@ import os
 import signal
 
 from vm_run.bhyve import bhyvectl, traces
-from vm_run.host.endpoints import is_leftover
+from vm_run.host.check import is_leftover
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.process import signal_name
 

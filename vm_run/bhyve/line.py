@@ -9,7 +9,7 @@ from __future__ import annotations
 from vm_run.argument import argument, words
 from vm_run.bhyve.board import whole
 from vm_run.bhyve.settings import unwritable
-from vm_run.wiring import NOMINAL
+from vm_run.resources import NOMINAL
 from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from vm_run.bhyve.board import Whole
     from vm_run.bhyve.settings import Setting
     from vm_run.pci_slots import Placed
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
     from vm_spec.fault import Fault
 
 __all__ = ["argv", "arguments"]
 
 
-def argv(placed: Placed, wiring: Wiring = NOMINAL, binary: str = "bhyve") -> list[str]:
+def argv(placed: Placed, resources: Resources = NOMINAL, binary: str = "bhyve") -> list[str]:
     """The whole command line, the program first and the VM's name last.
 
     Raises:
         VmError: see `arguments`.
     """
-    return [binary, *words(arguments(placed, wiring))]
+    return [binary, *words(arguments(placed, resources))]
 
 
-def arguments(placed: Placed, wiring: Wiring = NOMINAL) -> list[Argument]:
+def arguments(placed: Placed, resources: Resources = NOMINAL) -> list[Argument]:
     """What follows the program: flags, devices by slot, `-l`, `-k`, `-o`, the user's own, the name.
 
     The order counts: a later option wins, but `-s` on a slot that has keys is refused, and nothing
@@ -43,12 +43,12 @@ def arguments(placed: Placed, wiring: Wiring = NOMINAL) -> list[Argument]:
     Raises:
         VmError: bhyve has not what the description asks for.
     """
-    told = whole(placed, wiring, _kept)
+    told = whole(placed, resources, _kept)
     return [
         *_arguments(told.before),
         *(one for device in told.devices for one in device.slots()),
         *_arguments(told.after),
-        *_file(told, wiring.folder(placed.machine.name)),
+        *_file(told, resources.directory(placed.machine.name)),
         *(one for device in told.devices for one in device.options()),
         *_arguments(told.last),
     ]

@@ -10,8 +10,8 @@ import select
 import signal
 
 from vm_run.bhyve import traces
-from vm_run.starting import Descriptors, start
-from vm_run.wiring import null_modem
+from vm_run.program import Descriptors, start
+from vm_run.resources import null_modem
 from vm_spec.devices import AhciCd, Disk
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING, Value
@@ -186,21 +186,22 @@ def _open(made: Descriptors, loading: Loading, given: Descriptors) -> None:
         statedir.replace_file(path, "".join(f"{line}\n" for line in commands))
         made.open(path, os.O_RDONLY, 0)
     elif loading.shown:
-        made.give(given.given[0], 0)
+        made.add(given.fds[0], 0)
     else:
         made.open(os.devnull, os.O_RDONLY, 0)
     if loading.shown:
-        made.give(given.given[1], 1)
+        made.add(given.fds[1], 1)
     else:
         made.open(os.devnull, os.O_WRONLY, 1)
-    made.give(given.given[2], 2)
+    made.add(given.fds[2], 2)
 
 
 def _watched(process: Process) -> str:
     """Waits until a loader has ended; the signal that ended it before its time, or nothing."""
     from vm_run.supervisor import Signals
+    from vm_state.stop_request import SIGNALS
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, Signals.CAUGHT)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     signals = Signals()
     by: list[str] = []
     try:
@@ -212,7 +213,7 @@ def _watched(process: Process) -> str:
         if by:
             _end(process)
     finally:  # what comes from here on is for whoever listens next
-        signal.pthread_sigmask(signal.SIG_BLOCK, Signals.CAUGHT)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         by += signals.take()
         signals.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

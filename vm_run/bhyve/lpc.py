@@ -6,14 +6,14 @@ Untested on FreeBSD. Source: bhyve(8), -l; bhyve_config(5), LPC and TPM settings
 from __future__ import annotations
 
 from vm_run.bhyve.settings import Setting, as_options, escaped
-from vm_run.wiring import null_modem
+from vm_run.resources import null_modem
 from vm_spec.fault import Fault
 from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
     from vm_spec.machine import Com, Machine
 
 __all__ = ["FIRMWARE", "isa", "lacking"]
@@ -21,15 +21,15 @@ __all__ = ["FIRMWARE", "isa", "lacking"]
 FIRMWARE = "/usr/local/share/uefi-firmware/"  # package edk2-bhyve
 
 
-def isa(machine: Machine, wiring: Wiring) -> Iterator[Setting]:
+def isa(machine: Machine, resources: Resources) -> Iterator[Setting]:
     """The settings; a value that `-l` would split or take for an option goes out by its keys."""
     if not machine.bhyve.loader or machine.bootrom:
         yield _firmware(machine)
     for number, com in machine.coms:
-        path = escaped(_end(machine, number, com, wiring))
+        path = escaped(_end(machine, number, com, resources))
         yield _told(f"com{number}", (path,), ((f"lpc.com{number}.path", path),), f"com{number}")
     if machine.tpm:
-        kind, path = machine.tpm.type, escaped(_tpm(machine, wiring))
+        kind, path = machine.tpm.type, escaped(_tpm(machine, resources))
         # by -o bhyve would crash without a version, by -l it is 2.0
         keys = (("tpm.type", kind), ("tpm.path", path), ("tpm.version", "2.0"))
         yield _told("tpm", (kind, path), keys, "tpm")
@@ -85,15 +85,15 @@ def _told(
     return Setting(keys=keys, words=words, of=of)
 
 
-def _end(machine: Machine, number: int, com: Com, wiring: Wiring) -> str:
+def _end(machine: Machine, number: int, com: Com, resources: Resources) -> str:
     """The host's end: bhyve has no sockets there, so a pair of nmdm(4), of which A is bhyve's."""
-    if com in ("socket", "nmdm") or (com == "stdio" and not wiring.attached):
+    if com in ("socket", "nmdm") or (com == "stdio" and not resources.attached):
         return null_modem(machine.name, number, "A")
     return com
 
 
-def _tpm(machine: Machine, wiring: Wiring) -> str:
+def _tpm(machine: Machine, resources: Resources) -> str:
     """The host's end of the TPM; swtpm's socket is made before bhyve starts."""
     if machine.tpm and machine.tpm.type == "passthru":
         return machine.tpm.path or "/dev/tpm0"
-    return f"{wiring.folder(machine.name)}/swtpm.sock"
+    return f"{resources.directory(machine.name)}/swtpm.sock"

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from vm_run.bhyve.emulated import Emulated
     from vm_run.bhyve.settings import Part
-    from vm_run.wiring import Wiring
+    from vm_run.resources import Resources
     from vm_spec.devices import Passthru
 
 __all__ = ["passthru", "passes_through"]
 
 
-def passthru(device: Passthru, wiring: Wiring) -> Iterator[Part]:
+def passthru(device: Passthru, resources: Resources) -> Iterator[Part]:
     """Where the device is on the host, in decimal: bhyve does not read 0000:01:00.0."""
-    found = wiring.pci.get(device.label)
+    found = resources.pci.get(device.label)
     source = device.src or (PciId.parse(found) if found else None)
     if source:
         if source.domain:

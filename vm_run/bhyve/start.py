@@ -7,24 +7,22 @@ import os
 from vm_run import bhyve
 from vm_run.bhyve import bhyvectl, loader, traces, vmm
 from vm_run.bhyve.traces import SECRET, Traces
+from vm_run.firmware import own_firmware
 from vm_run.host.bhyve_requirements import reboots
-from vm_run.host.endpoints import is_leftover
-from vm_run.host.resolve import looked_up, own_firmware
-from vm_run.program import program
-from vm_run.starting import Started, start
-from vm_run.wiring import Wiring
+from vm_run.host.check import is_leftover, look_up
+from vm_run.program import Started, program, start
+from vm_run.resources import Resources
 from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING, replace
-from vm_state.statedir import BUSY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_run.bhyve.vmm import Way
+    from vm_run.claim import Claim
     from vm_run.options import Options
     from vm_run.pci_slots import Placed
-    from vm_run.room import Room
-    from vm_run.starting import Descriptors
+    from vm_run.program import Descriptors
     from vm_spec.machine import Machine
 
 __all__ = ["started"]
@@ -34,7 +32,7 @@ _DUMP = "config.dump"
 _FALSE = ("false", "no", "off", "0")
 
 
-def started(placed: Placed, room: Room, options: Options, descriptors: Descriptors) -> Started:
+def started(placed: Placed, claim: Claim, options: Options, descriptors: Descriptors) -> Started:
     """Starts bhyve.
 
     Raises:
@@ -47,37 +45,38 @@ def started(placed: Placed, room: Room, options: Options, descriptors: Descripto
         placed = replace(placed, machine=replace(placed.machine, power_off_destroy_vm=False))
     machine = placed.machine
     if way.kind == "monitor":
-        _refuse(machine, room, options)
+        _refuse(machine, claim, options)
     _refuse_running(machine.name)
     own_firmware(machine)
-    wiring = Wiring(
-        state=room.folder,
+    resources = Resources(
+        state=claim.directory,
         attached=not options.detached,
-        pci=looked_up(placed),
+        pci=look_up(placed),
         monitor=way.kind == "monitor",
     )
-    *argv, name = bhyve.argv(placed, wiring, binary)
+    *argv, name = bhyve.argv(placed, resources, binary)
     argv += [*options.extra, name]
-    _write_secret(placed, wiring, room)
-    before = traces.read(room.folder)
-    traces.write(room.folder, _traces(machine, way, room, argv))
-    _free(machine, room)
+    _write_secret(placed, resources, claim)
+    before = traces.read(claim.directory)
+    traces.write(claim.directory, _traces(machine, way, claim, argv))
+    _free(machine, claim)
     _ready(machine, way, force=options.force, ran=before is not None)
     if machine.bhyve.loader in ("bhyveload", "grub-bhyve"):
         wired = "-S" in argv
-        attached = wiring.attached
-        loading = loader.Loading(placed=placed, folder=room.folder, wired=wired, attached=attached)
+        attached = resources.attached
+        folder = claim.directory
+        loading = loader.Loading(placed=placed, folder=folder, wired=wired, attached=attached)
         loader.load(loading, descriptors)
     return Started(start(argv, descriptors), argv, None, way.said)
 
 
-def _refuse(machine: Machine, room: Room, options: Options) -> None:
+def _refuse(machine: Machine, claim: Claim, options: Options) -> None:
     """Refuses what needs a supervisor that starts the guest again: the monitor mode does so itself.
 
     Raises:
         VmError: with everything that cannot work there (69).
     """
-    hint = f"have the VM made for you: sudo vm-init {room.name}"
+    hint = f"have the VM made for you: sudo vm-init {claim.name}"
     faults = [Fault(problem=vmm.alone(what), hint=hint) for what in _impossible(machine, options)]
     if faults:
         raise VmError(*faults, status=UNAVAILABLE)
@@ -92,13 +91,13 @@ def _impossible(machine: Machine, options: Options) -> Iterator[str]:
         yield "--reboot-count"
 
 
-def _write_secret(placed: Placed, wiring: Wiring, room: Room) -> None:
+def _write_secret(placed: Placed, resources: Resources, claim: Claim) -> None:
     """Writes what bhyve reads and nobody else may: the command line names the file only."""
     from vm_run.bhyve.config import secret
 
-    path = f"{room.folder}/{SECRET}"
-    room.remove(path)
-    text = secret(placed, wiring)
+    path = f"{claim.directory}/{SECRET}"
+    claim.remove(path)
+    text = secret(placed, resources)
     if text:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(fd, "w", encoding="utf-8") as file:
@@ -114,16 +113,17 @@ def _refuse_running(name: str) -> None:
     pid = bhyvectl.runner(name)
     if pid:
         problem = f"{name} is already running (pid {pid}), and no vm-run of yours has started it"
-        raise VmError(Fault(problem=problem, hint="stop it by what has started it"), status=BUSY)
+        hint = "stop it by what has started it"
+        raise VmError(Fault(problem=problem, hint=hint), status=os.EX_TEMPFAIL)
 
 
-def _traces(machine: Machine, way: Way, room: Room, argv: list[str]) -> Traces:
+def _traces(machine: Machine, way: Way, claim: Claim, argv: list[str]) -> Traces:
     return Traces(
         name=machine.name,
         way=way.kind,
         reusable=machine.bhyve.loader is None,
         sockets=traces.sockets(machine),
-        log_from=os.stat(f"{room.folder}/hypervisor.log").st_size,
+        log_from=os.stat(f"{claim.directory}/hypervisor.log").st_size,
         program=os.path.basename(argv[0]),
         dumps=any(
             word.startswith(f"{_DUMP}=") and word.partition("=")[2].lower() not in _FALSE
@@ -132,11 +132,11 @@ def _traces(machine: Machine, way: Way, room: Room, argv: list[str]) -> Traces:
     )
 
 
-def _free(machine: Machine, room: Room) -> None:
+def _free(machine: Machine, claim: Claim) -> None:
     """Removes the sockets that an earlier bhyve has left where this one makes its own."""
     for path in traces.sockets(machine):
         if is_leftover(path):
-            room.remove(path)
+            claim.remove(path)
 
 
 def _ready(machine: Machine, way: Way, *, force: bool, ran: bool) -> None:

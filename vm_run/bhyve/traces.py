@@ -12,13 +12,13 @@ import json
 import os
 
 from vm_run.bhyve import bhyvectl
-from vm_run.host.endpoints import is_leftover
+from vm_run.host.check import is_leftover
 from vm_spec.devices import VirtioConsole
 from vm_spec.frozen import TYPE_CHECKING, Value, items
 from vm_state import statedir
 
 if TYPE_CHECKING:
-    from vm_run.room import Room
+    from vm_run.claim import Claim
     from vm_spec.machine import Machine
 
 __all__ = ["FILE", "SECRET", "Traces", "clear", "read", "sockets", "write"]
@@ -80,26 +80,26 @@ def read(folder: str) -> Traces | None:
         return None
 
 
-def clear(room: Room, *, again: bool = False) -> None:
+def clear(claim: Claim, *, again: bool = False) -> None:
     """Removes what bhyve has left; a VM that was handed to this user is not his to make again.
 
     Args:
-        room: the VM's place; what cannot be removed is remembered there.
+        claim: the VM's place; what cannot be removed is remembered there.
         again: whether the same machine starts next; then a VM that bhyve can use again stays.
     """
-    left = read(room.folder)
+    left = read(claim.directory)
     if left is None:
         return
     for path in left.sockets:
         if is_leftover(path):
-            room.remove(path)
+            claim.remove(path)
     if left.way == "root" and not (again and left.reusable):
-        room.leftovers += _undestroyed(left.name)
+        claim.leftovers += _undestroyed(left.name)
 
 
 def _undestroyed(name: str) -> list[str]:
     """Destroys a VM, unless by now it is another tool's and runs; what is left of it."""
-    vm = f"the VM {name} in the kernel"
+    vm = f"cannot be removed: the VM {name} in the kernel"
     if pid := bhyvectl.runner(name):
         return [f"{vm}: pid {pid} runs it"]
     return [] if bhyvectl.destroy(name) else [f"{vm}: bhyvectl could not destroy it"]

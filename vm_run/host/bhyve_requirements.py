@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from vm_run.bhyve.lpc import FIRMWARE
-from vm_run.host.requirements import File, Lockable, Node, OfFreeBsd, Tool, needs
-from vm_run.wiring import null_modem
-from vm_spec.devices import Hda, Nic, Passthru, VirtioScsi
+from vm_run.host import requirements
+from vm_run.host.requirements import Directory, File, OfFreeBsd, Socket, Tool
+from vm_run.resources import null_modem
+from vm_spec.devices import (
+    AhciCd,
+    AhciHd,
+    Drive,
+    Hda,
+    Nic,
+    Nvme,
+    Passthru,
+    Virtio9p,
+    VirtioBlk,
+    VirtioConsole,
+    VirtioInput,
+    VirtioScsi,
+    format_of,
+)
 from vm_spec.frozen import TYPE_CHECKING, replace
-from vm_spec.machine import Qemu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vm_run.host.requirements import Need
+    from vm_run.host.requirements import Requirement
     from vm_spec.devices import Emulation
     from vm_spec.machine import Machine
 
@@ -107,23 +121,19 @@ class TapUp(OfFreeBsd):
     """A tap that is up once it is open."""
 
 
-def needs_of(machine: Machine, detached: bool = False) -> list[Need]:
+def needs_of(machine: Machine, detached: bool = False) -> list[Requirement]:
     """Everything a machine of bhyve's needs, the machine's own first, then by device in order.
 
     Args:
         machine: what is to start.
         detached: whether it has no terminal, so that its stdio is a null modem.
     """
-    common = needs(replace(machine, qemu=Qemu(), com1=None, com2=None, com3=None, com4=None))
-    return [
-        *_kernel(machine, detached),
-        *_start(machine),
-        *(_told(need) for need in common if not isinstance(need, Lockable | Node)),
-        *(need for device in machine.emulations for need in _device(device)),
-    ]
+    own = [*_kernel(machine, detached), *_start(machine), *requirements.machine(machine)]
+    rows = ((device, list(_device(device))) for device in machine.emulations)
+    return [_told(need) for need in requirements.collect(own, rows)]
 
 
-def _told(need: Need) -> Need:
+def _told(need: Requirement) -> Requirement:
     """The same need, with the next step that it has here."""
     if isinstance(need, File) and need.path.startswith(FIRMWARE):
         return replace(need, hint=EDK2)
@@ -132,7 +142,7 @@ def _told(need: Need) -> Need:
     return need
 
 
-def _kernel(machine: Machine, detached: bool) -> Iterator[Need]:
+def _kernel(machine: Machine, detached: bool) -> Iterator[Requirement]:
     """What the kernel is to have and to allow."""
     yield Vm(name=machine.name, reboots=tuple(reboots(machine)))
     yield Cpus(count=machine.cpu.count)
@@ -171,7 +181,7 @@ def _serial(machine: Machine, detached: bool) -> Iterator[Terminal]:
             yield Terminal(device=f"com{number}", path=com)
 
 
-def _start(machine: Machine) -> Iterator[Need]:
+def _start(machine: Machine) -> Iterator[Requirement]:
     """What the machine starts with: a firmware or a loader."""
     loader = machine.bhyve.loader
     if loader == "bhyveload":
@@ -184,21 +194,44 @@ def _start(machine: Machine) -> Iterator[Need]:
         yield File(path=machine.bhyve.loader_disk)
 
 
-def _device(device: Emulation) -> Iterator[Need]:
-    name = f"{device.kind} {device.label}"
-    if isinstance(device, Passthru):
-        yield Root(device=name, why="bhyve hands PCI devices over for root alone")
-    elif isinstance(device, VirtioScsi):
-        yield Module(device=name, name="ctl", given=False)
-    elif isinstance(device, Hda):
-        for path in dict.fromkeys(filter(None, (device.play, device.rec))):
-            yield File(device=name, path=path, write=True)
-    elif isinstance(device, Nic):
-        yield from _card(device, name)
+def _device(device: Emulation) -> Iterator[Requirement]:
+    match device:
+        case VirtioBlk() | AhciHd() | AhciCd() | VirtioScsi() | Drive() | Nvme():
+            yield from _image(device)
+        case VirtioInput():
+            yield File(path=device.path, write=True, granted=True)
+        case Virtio9p():
+            yield Directory(path=device.path)
+        case VirtioConsole():
+            yield from (Socket(path=port.path) for port in device.ports)
+        case Passthru():
+            yield from requirements.passthru(device)
+            yield Root(why="bhyve hands PCI devices over for root alone")
+        case Nic():
+            yield from requirements.nic(device)
+            yield from _card(device)
+        case Hda():
+            for path in dict.fromkeys(filter(None, (device.play, device.rec))):
+                yield File(path=path, write=True)
+        case _:
+            pass
 
 
-def _card(card: Nic, name: str) -> Iterator[Need]:
+def _image(
+    device: VirtioBlk | AhciHd | AhciCd | VirtioScsi | Drive | Nvme,
+) -> Iterator[Requirement]:
+    if device.path is not None:
+        layout = getattr(device, "format", None) or format_of(device.path)
+        if isinstance(device, AhciCd) or getattr(device, "media", "disk") == "cdrom":
+            yield File(path=device.path)
+        else:
+            yield requirements.image(device.path, layout, write=not getattr(device, "ro", False))
+    if isinstance(device, VirtioScsi):
+        yield Module(name="ctl", given=False)
+
+
+def _card(card: Nic) -> Iterator[Requirement]:
     if card.backend == "user":
-        yield File(device=name, path=SLIRP, hint="sudo pkg install libslirp")
+        yield File(path=SLIRP, hint="sudo pkg install libslirp")
     elif card.backend in ("netmap", "vale"):
-        yield File(device=name, path=NETMAP, write=True)
+        yield File(path=NETMAP, write=True)

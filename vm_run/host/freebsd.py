@@ -12,7 +12,7 @@ from vm_run.bhyve import vmm
 from vm_run.host import freebsd_kernel as bsd_kernel
 from vm_run.host import pciconf
 from vm_run.host.bhyve_requirements import Cpus, Module, Root, TapUp, Terminal, Vm, Wired
-from vm_run.host.requirements import Interface, Lockable, Node, Pci, fault
+from vm_run.host.requirements import Interface, Memory, Node, Pci, fault
 from vm_spec.fault import VmError
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.platform import which
@@ -30,10 +30,10 @@ _LIMIT, _USED = "vm.max_user_wired", "vm.stats.vm.v_user_wire_count"  # pages
 _RULES = "docs/bhyve.md has the rule for devfs.rules"
 
 
-def lack(need: Interface | Pci | Lockable | Node | OfFreeBsd, vm: str) -> Fault | None:
+def lack(need: Interface | Pci | Memory | Node | OfFreeBsd, vm: str) -> Fault | None:
     """What is missing for a need, with the next command to type; None when it is met."""
     match need:
-        case Lockable() | Node():
+        case Memory() | Node():
             return None  # VFIO and /dev/net/tun are Linux's
         case Interface():
             return _interface(need, vm)

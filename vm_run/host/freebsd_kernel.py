@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from vm_run import command
+from vm_run import program
 from vm_run.host.pciconf import cards
 from vm_spec.fault import VmError
 from vm_spec.frozen import TYPE_CHECKING
@@ -24,7 +24,7 @@ _FOLDERS = ("/sbin", "/usr/sbin")  # a PATH of cron's lacks them
 def is_loaded(module: str) -> bool:
     """Whether the kernel has a module, loaded or compiled in."""
     try:
-        command.run([_program("kldstat"), "-q", "-m", module])
+        program.run([_program("kldstat"), "-q", "-m", module])
     except VmError:
         return False
     return True
@@ -33,7 +33,7 @@ def is_loaded(module: str) -> bool:
 def number(name: str) -> int | None:
     """The number that a sysctl has; None when there is no such sysctl, or it is none."""
     try:
-        return int(command.run([_program("sysctl"), "-n", name]))
+        return int(program.run([_program("sysctl"), "-n", name]))
     except (VmError, ValueError):
         return None
 
@@ -44,7 +44,7 @@ def pci() -> list[Card]:
     Raises:
         VmError: pciconf cannot be run (69).
     """
-    return cards(command.run([_program("pciconf"), "-l"]))
+    return cards(program.run([_program("pciconf"), "-l"]))
 
 
 def _program(name: str) -> str:

@@ -11,17 +11,43 @@ from vm_run.bhyve import vmm
 from vm_run.host import bhyve_requirements as needs_bhyve
 from vm_run.host import freebsd as host_bsd
 from vm_run.host import freebsd_kernel as bsd_kernel
-from vm_run.host.facts import Bhyve
 from vm_spec.fault import VmError
+from vm_spec.frozen import Value
 from vm_state.platform import which
 
-__all__ = ["look"]
+__all__ = ["Bhyve", "look"]
 
 _MODULES = ("vmm", "nmdm", "if_tuntap", "if_bridge")
 _PROGRAMS = (
     ("swtpm", "swtpm", "a TPM"),
     ("grub2-bhyve", "grub-bhyve", "guests that grub-bhyve loads"),
 )
+
+
+class Bhyve(Value):
+    """What a FreeBSD host has for bhyve.
+
+    Attributes:
+        modules: those of vmm, nmdm, if_tuntap, if_bridge that the kernel has.
+        root: whether it is root who asks.
+        monitor: whether bhyve has -M.
+        control: whose /dev/vmmctl is: mine, root, a group's name, or empty where it is not.
+        joined: whether this user is in that group by now, though not since the last login.
+        ppt: PCI devices that are bound to ppt(4), by address; None when nobody could tell.
+        wired: (bytes that programs may wire, or -1; bytes that they have wired).
+        up: what net.link.tap.up_on_open is; None where there is none.
+        absent: packages whose files are not there, each with what it is for.
+    """
+
+    modules: tuple[str, ...] = ("vmm", "nmdm", "if_tuntap", "if_bridge")
+    root: bool = False
+    monitor: bool = False
+    control: str = ""
+    joined: bool = False
+    ppt: tuple[str, ...] | None = ()
+    wired: tuple[int, int] = (-1, 0)
+    up: int | None = 1
+    absent: tuple[tuple[str, str], ...] = ()
 
 
 def look() -> Bhyve:

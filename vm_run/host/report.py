@@ -1,253 +1,290 @@
-"""What the facts of a host mean for virtual machines: `vm-run --check` without a name."""
+"""What this host has for virtual machines, and lacks: `vm-run --check` without a name.
+
+It changes nothing. Each check is a row of a table, `LINUX` here and that of `freebsd_report`: a
+function that returns what is so, or raises what is missing; and what does not work without it.
+"""
 
 from __future__ import annotations
 
-from vm_run.host.check import UNAVAILABLE
-from vm_run.host.finding import MISSING, NOTE, OK, Finding
-from vm_spec.fault import printable
+import fcntl
+import os
+import re
+import stat
+
+from vm_run import firmware
+from vm_run.host import linux, requirements
+from vm_run.host.check import check
+from vm_run.program import program, run
+from vm_spec import library
+from vm_spec.fault import Fault, VmError, printable
 from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.machine import Machine
+from vm_spec.types import VmName
+from vm_state import platform, statedir
+from vm_state.platform import which
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Mapping
 
-    from vm_run.host.facts import Facts, Folder, Program
+    from vm_run.host.requirements import Requirement
 
-__all__ = ["judge", "report", "status"]
+    # by what it is about: the check, and what its lack costs; empty where no guest can run then
+    Checks = Mapping[str, tuple[Callable[[], str], str]]
 
-_LONGEST_NAME = 64  # of a VM, vm.toml(5)
-_GIB, _MIB = 1 << 30, 1 << 20
-_LOW, _LOW_TMP = _GIB, 64 * _MIB  # a pulled box; logs and sockets
-_REMOTE = ("nfs", "nfs4")
-
-
-def judge(facts: Facts) -> list[Finding]:
-    """What a host's facts mean, in the order in which a machine needs them."""
-    if facts.bsd:
-        from vm_run.host import freebsd_report as doctor_bsd
-
-        return [
-            _hypervisor(facts),
-            *doctor_bsd.to_run(facts),
-            *_common(facts),
-            *doctor_bsd.to_have(facts),
-        ]
-    return [
-        _hypervisor(facts),
-        _processor(facts),
-        *_common(facts),
-        _taps(facts),
-        _iommu(facts),
-        _memlock(facts.memlock),
-        _hugepages(facts.hugepages),
-    ]
+LONGEST_NAME = 64  # of a VM, vm.toml(5)
+GIB, MIB = 1 << 30, 1 << 20
+KVM_CREATE_VM = 0xAE01  # linux/kvm.h
+NO_PCI = "no PCI device for a guest"
+_TMP = "/tmp"  # noqa: S108  only looked at
+_MOUNTS, _SYS = "/proc/self/mountinfo", "/sys/kernel"
+POLICY = "/etc/vmman/policy.toml"
 
 
-def _common(facts: Facts) -> Iterator[Finding]:
-    """What any host has."""
-    yield _firmware(facts)
-    yield _runtime(facts)
-    yield from _confdir(facts)
-    yield _qemu_img(facts)
-    if not facts.bsd:  # bwrap is made of Linux's namespaces
-        yield _bwrap(facts.bwrap)
-    yield _tmp(facts.tmp)
-    yield _vm_init(facts)
+def report(checks: Checks) -> tuple[list[str], int]:
+    """The lines that a person reads, the last one the next step; and the exit status.
+
+    The status is 0 when a plain guest can run, else 69.
+    """
+    width = max(map(len, checks))
+    lines: list[str] = []
+    status, last = os.EX_OK, "a guest can run here; next: vm-pull USER/BOX, or vm-list for your VMs"
+    for about, (look, cost) in checks.items():
+        try:
+            verdict, what, hint = "ok", look(), ""
+        except VmError as error:
+            what, hint = error.faults[0].problem, error.faults[0].hint
+            verdict, what = ("note", f"{what}: {cost}") if cost else ("missing", what)
+        if what:
+            lines.append(f"{verdict:<7}  {about:<{width}}  {printable(what)}")
+        if hint:
+            lines.append(f"{'':<{width + 9}}  hint: {printable(hint)}")
+        if verdict == "missing":
+            status, last = os.EX_UNAVAILABLE, "no guest can run here yet: get what is missing"
+    return [*lines, last], status
 
 
-def status(findings: list[Finding]) -> int:
-    """The exit status: 0 when a plain guest can run, else 69."""
-    return UNAVAILABLE if any(each.verdict == MISSING for each in findings) else 0
+def lacking(problem: str, hint: str = "") -> VmError:
+    """What a check raises."""
+    return VmError(Fault(problem=problem, hint=hint))
 
 
-def report(findings: list[Finding]) -> Iterator[str]:
-    """The lines that a person reads; the last one says what comes next."""
-    width = max(len(each.about) for each in findings)
-    for each in findings:
-        yield f"{each.verdict:<7}  {each.about:<{width}}  {printable(each.said)}"
-        if each.hint:
-            yield f"{'':<{width + 9}}  hint: {printable(each.hint)}"
-    if status(findings):
-        yield "no guest can run here yet: what is missing comes first"
-    else:
-        yield "a guest can run here; next: vm-pull USER/BOX, or vm-list for those that are there"
+def _meet(need: Requirement) -> None:
+    if fault := check(need, ""):
+        raise VmError(fault)
 
 
-def _hypervisor(facts: Facts) -> Finding:
-    about, found = "bhyve" if facts.bsd else "QEMU", facts.hypervisor
-    if found.problem:
-        return Finding(verdict=MISSING, about=about, said=found.problem, hint=found.hint)
-    return Finding(verdict=OK, about=about, said=f"{found.version} {found.path}".strip())
+def hypervisor() -> str:
+    """The one that runs a plain description; bhyve's version is the system's."""
+    path = program(Machine(name=VmName("plain")))
+    if platform.is_bsd():
+        return f"{os.uname().release} {path}"
+    found = re.search(r"version (\d[\w.]*)", run([path, "--version"]))
+    return f"{found[1]} {path}" if found else path
 
 
-def _processor(facts: Facts) -> Finding:
-    """Whether guests run on the processor itself."""
-    slower = "so guests are emulated, which is slower"
-    match facts.kvm.problem:
-        case "":
-            return Finding(verdict=OK, about="KVM", said="works")
-        case "missing":
-            said = f"there is no /dev/kvm, {slower}"
-            hint = "sudo modprobe kvm_intel (AMD: kvm_amd); or switch it on in the firmware"
-        case "denied":
-            said = f"/dev/kvm is the group {facts.kvm.group}'s and not yours, {slower}"
-            hint = _how_to_join(facts)
-        case "processor":
-            said = f"the processor has neither vmx nor svm, {slower}"
-            hint = "switch virtualization on in the firmware, or for a guest: in its host"
-        case why:  # QEMU would be told to use it, and fail
+def _kvm() -> str:
+    _meet(requirements.KVM)
+    return "works"
+
+
+def _kvm_vms() -> str:
+    """Where KVM opens and makes no VM, QEMU would use it and fail."""
+    if linux.kvm_works():
+        node = os.open(requirements.KVM.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.close(fcntl.ioctl(node, KVM_CREATE_VM, 0))
+        except OSError as error:
             hint = "end the other hypervisor on this host; or in a description: [qemu] accel = tcg"
-            return Finding(verdict=MISSING, about="KVM", said=f"/dev/kvm: {why}", hint=hint)
-    return Finding(verdict=NOTE, about="KVM", said=said, hint=hint)
+            raise lacking(f"KVM: {error.strerror}", hint) from None
+        finally:
+            os.close(node)
+    return ""
 
 
-def _how_to_join(facts: Facts) -> str:
-    if facts.kvm.joined:
-        return f"log in again: you have been put into the group {facts.kvm.group}"
-    if facts.kvm.group in ("root", "0"):
-        opened = "sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm, as udev does"
-        return f"{opened}; sudo usermod -aG kvm {facts.user}; log in again"
-    return f"sudo usermod -aG {facts.kvm.group} {facts.user}, then log in again"
+def uefi() -> str:
+    """The host's UEFI firmware."""
+    return firmware.find()[0]
 
 
-def _firmware(facts: Facts) -> Finding:
-    if facts.firmware:
-        return Finding(verdict=OK, about="UEFI", said=facts.firmware)
-    if facts.bsd:
-        hint = "sudo pkg install edk2-bhyve"
-        return Finding(verdict=MISSING, about="UEFI", said="no firmware", hint=hint)
-    hint = "Debian: sudo apt install ovmf"
-    return Finding(
-        verdict=NOTE, about="UEFI", said="no firmware; guests with a BIOS run", hint=hint
-    )
+def state() -> str:
+    """The place of state directories: sockets and logs of running VMs."""
+    place = os.path.dirname(statedir.directory("-"))
+    path, hint = os.path.dirname(place), "set XDG_RUNTIME_DIR to another directory of your own"
+    longest = statedir.longest_socket() - len(os.fsencode(f"{place}//supervisor.sock"))
+    if not _is_own(path):
+        raise lacking(f"{path} is not a directory that only you can write to", hint)
+    if longest <= 0:
+        raise lacking(f"{path} is too long a path for sockets", hint)
+    return f"{path}, for names of up to {longest} letters" if longest < LONGEST_NAME else path
 
 
-def _runtime(facts: Facts) -> Finding:
-    """Where sockets and logs are while a guest runs."""
-    about, path = "state", facts.runtime.path
-    if facts.runtime.problem:
-        hint = "set XDG_RUNTIME_DIR to a folder of your own, or unset it"
-        said = f"{path} {facts.runtime.problem}"
-        return Finding(verdict=MISSING, about=about, said=said, hint=hint)
-    if facts.longest_name < _LONGEST_NAME:
-        hint = "set XDG_RUNTIME_DIR to a shorter path"
-        room = f"names of up to {facts.longest_name} letters" if facts.longest_name > 0 else "none"
-        said = f"{path} is a long path for sockets: room for {room}"
-        verdict = NOTE if facts.longest_name > 0 else MISSING
-        return Finding(verdict=verdict, about=about, said=said, hint=hint)
-    said = path if facts.runtime_given else f"{path}, since XDG_RUNTIME_DIR is not set"
-    return Finding(verdict=OK, about=about, said=said)
+def _is_own(path: str) -> bool:
+    """Whether only this user can write to a directory, or could make it."""
+    if os.path.lexists(path):
+        about = os.lstat(path)
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
+            return False
+    return _is_writable(path)
 
 
-def _confdir(facts: Facts) -> Iterator[Finding]:
-    """Where descriptions and their disks are."""
-    about, folder = "folder", facts.confdir
-    if folder.problem:
-        hint = f"chmod go-w {folder.path}, or set VMCONF_DIR to a folder of your own"
-        said = f"{folder.path}: {folder.problem}; no description in it is believed"
-        yield Finding(verdict=MISSING, about=about, said=said, hint=hint)
-        return
-    if not folder.exists:
-        made = "vm-pull and new.sh make it" if folder.writable else "and cannot be made by you"
-        yield Finding(verdict=NOTE, about=about, said=f"{folder.path} is not there; {made}")
-    elif not folder.writable:
-        said = f"{folder.path} is not yours to write to: there is no lock that other hosts see"
-        yield Finding(verdict=NOTE, about=about, said=said)
-    else:
-        yield Finding(verdict=OK, about=about, said=f"{folder.path}, {_size(folder.free)} free")
-    if folder.kind in _REMOTE:
-        said = f"{folder.path} is on NFS: its locks hold across hosts; vm-list shows who has what"
-        yield Finding(verdict=NOTE, about=about, said=said)
-    if folder.writable and folder.free < _LOW:
-        said = f"{folder.path}: only {_size(folder.free)} free, and a pulled box takes a GiB or two"
-        yield Finding(verdict=NOTE, about=about, said=said)
+def directory() -> str:
+    """The directory of descriptions and disks, by the rules for each description in it."""
+    path = library.confdir()
+    if not os.path.exists(path):
+        return f"{path} does not exist: vm-pull and new.sh make it"
+    about = os.stat(path)
+    if not stat.S_ISDIR(about.st_mode):
+        raise lacking(f"{path} is no directory", "set VMCONF_DIR to a directory of your own")
+    problem = "" if about.st_mode & stat.S_ISVTX else library.stranger(about, path)
+    if problem:
+        raise lacking(f"{problem}, so descriptions in it are ignored", f"chmod go-w {path}")
+    if _file_system(about.st_dev).startswith("nfs"):
+        return f"{path} on NFS: its locks hold across hosts; vm-list shows their owners"
+    return path
 
 
-def _qemu_img(facts: Facts) -> Finding:
-    found = facts.qemu_img
-    if found.path and not found.problem:
-        return Finding(verdict=OK, about="qemu-img", said=f"{found.version} {found.path}".strip())
-    said = f"{found.problem or 'not there'}; vm-pull then takes no box that has to be converted"
-    hint = "sudo pkg install qemu-tools" if facts.bsd else "Debian: sudo apt install qemu-utils"
-    return Finding(verdict=NOTE, about="qemu-img", said=said, hint=hint)
+def locks() -> str:
+    """Whether locks can lie beside descriptions."""
+    if not _is_writable(library.confdir()):
+        raise lacking(f"{library.confdir()} is not yours to write to")
+    return ""
 
 
-def _bwrap(found: Program) -> Finding:
-    about = "bwrap"
-    if found.path and not found.problem:
-        return Finding(verdict=OK, about=about, said=f"{found.path}, works")
-    without = "vm-pull's qemu-img has limits and no sandbox"
-    if found.path:
-        said = f"{found.path} does not work here; {without}"
-        hint = "sudo sysctl kernel.unprivileged_userns_clone=1, where that exists"
-        return Finding(verdict=NOTE, about=about, said=said, hint=hint)
-    hint = "Debian: sudo apt install bubblewrap"
-    return Finding(verdict=NOTE, about=about, said=f"not there; {without}", hint=hint)
+def space() -> str:
+    """Space for disk images."""
+    return _space(library.confdir(), GIB)
 
 
-def _tmp(folder: Folder) -> Finding:
-    said = f"{folder.path}, {_size(folder.free)} free"
-    verdict = NOTE if folder.free < _LOW_TMP or not folder.writable else OK
-    return Finding(verdict=verdict, about="room", said=said)
+def tmp() -> str:
+    """Space for temporary files."""
+    return _space(_TMP, 64 * MIB)
 
 
-def _vm_init(facts: Facts) -> Finding:
-    """Root's part, which a machine with user networking does without."""
-    about = "vm-init"
-    if not facts.vm_init:
-        said = "not there: cards in user mode only, no taps and no PCI devices"
-        hint = "an admin: sudo make install"
-        return Finding(verdict=NOTE, about=about, said=said, hint=hint)
-    if facts.policy_problem:
-        said = (
-            f"{facts.vm_init}; {facts.policy}: {facts.policy_problem}, so nobody is given anything"
-        )
-        hint = "man vm-policy.toml"
-        return Finding(verdict=NOTE, about=about, said=said, hint=hint)
-    said = f"{facts.vm_init}; vm-init NAME --dry-run shows what {facts.policy} gives you"
-    return Finding(verdict=OK, about=about, said=said)
+def _existing(path: str) -> str:
+    """A path, or the nearest directory above it that exists."""
+    while not os.path.exists(path):
+        path = os.path.dirname(os.path.abspath(path))
+    return path
 
 
-def _taps(facts: Facts) -> Finding:
-    problem, hint = facts.tun
-    if not problem:
-        return Finding(verdict=OK, about="taps", said="/dev/net/tun opens")
-    said = f"{problem}: cards in user mode and macvtaps only, no taps"
-    return Finding(verdict=NOTE, about="taps", said=said, hint=hint)
+def _is_writable(path: str) -> bool:
+    return os.access(_existing(path), os.W_OK | os.X_OK)
 
 
-def _iommu(facts: Facts) -> Finding:
-    about = "IOMMU"
-    if not facts.iommu_groups:
-        said = "off: no PCI device can be given to a guest"
-        hint = "switch it on in the firmware, and with intel_iommu=on for Intel"
-        return Finding(verdict=NOTE, about=about, said=said, hint=hint)
-    if facts.vfio:
-        return Finding(verdict=OK, about=about, said=f"{facts.iommu_groups} groups, and VFIO")
-    said = f"{facts.iommu_groups} groups; VFIO is not loaded"
-    return Finding(verdict=NOTE, about=about, said=said, hint="sudo modprobe vfio-pci")
+def _space(path: str, least: int) -> str:
+    """The free space of a file system, which is to be that many bytes."""
+    volume = os.statvfs(_existing(path))
+    free = volume.f_bavail * volume.f_frsize
+    size = f"{free / GIB:.1f} GiB" if free >= GIB else f"{free // MIB} MiB"
+    if free < least:
+        raise lacking(f"only {size} free in {path}")
+    return f"{size} free in {path}"
 
 
-def _memlock(limit: int) -> Finding:
-    about = "memlock"
-    if limit < 0:
-        return Finding(verdict=OK, about=about, said="no limit")
-    said = f"{_size(limit)}; a guest with a PCI device locks its memory and a GiB more"
-    rule = "@vmusers - memlock unlimited"
-    hint = f"an admin puts '{rule}' into /etc/security/limits.d/vmman.conf; then log in again"
-    return Finding(verdict=NOTE, about=about, said=said, hint=hint)
+def _file_system(device: int) -> str:
+    """The type of a file system. Source: proc(5), /proc/PID/mountinfo."""
+    number = f" {os.major(device)}:{os.minor(device)} "
+    for line in linux.read(_MOUNTS, MIB).splitlines():
+        if number in line.partition(" / ")[0] + " ":
+            return line.partition(" - ")[2].partition(" ")[0]
+    return ""
 
 
-def _hugepages(sizes: tuple[tuple[int, int, int], ...]) -> Finding:
-    reserved = [each for each in sizes if each[1]]
-    if not reserved:
-        said = "none reserved; only hugepages of [qemu] wants them"
-        return Finding(verdict=NOTE, about="hugepages", said=said)
-    said = ", ".join(f"{free} of {all_} free, {size} KiB each" for size, all_, free in reserved)
-    return Finding(verdict=OK, about="hugepages", said=said)
+def qemu_img() -> str:
+    """What vm-pull converts images with."""
+    bsd, debian = "sudo pkg install qemu-tools", "Debian: sudo apt install qemu-utils"
+    return _run(["qemu-img", "--version"], bsd if platform.is_bsd() else debian)
 
 
-def _size(size: int) -> str:
-    """A size as a person says it: 3.4 GiB, 512 MiB, 8 MiB."""
-    if size >= _GIB:
-        return f"{size / _GIB:.1f} GiB"
-    return f"{size // _MIB} MiB"
+def _bwrap() -> str:
+    """What vm-pull confines qemu-img with."""
+    hint = "Debian: sudo apt install bubblewrap; sudo sysctl kernel.unprivileged_userns_clone=1"
+    return _run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], hint)
+
+
+def _run(argv: list[str], hint: str) -> str:
+    """The path of a program that does without complaint what it is called for."""
+    path = which(argv[0])
+    if path is None:
+        raise lacking("missing", hint)
+    try:
+        run([path, *argv[1:]])
+    except VmError as error:
+        raise lacking(error.faults[0].problem, hint) from None
+    return path
+
+
+def vm_init() -> str:
+    """Root's part."""
+    path = which("vm-init") or which("/usr/local/bin/vm-init")
+    if path is None:
+        raise lacking("missing", "an admin: sudo make install")
+    return f"{path}; vm-init NAME --dry-run shows what the policy grants you"
+
+
+def policy() -> str:
+    """Whether there is a policy; vm-init alone reads it."""
+    path = "/usr/local" * platform.is_bsd() + POLICY
+    if not os.access(path, os.R_OK):
+        raise lacking(f"{path} cannot be read", "man vm-policy.toml")
+    return path
+
+
+def self_check() -> str:
+    """Whether all that runs as root is root's alone."""
+    path = which("vm-init") or which("/usr/local/bin/vm-init")
+    return run([path, "--self-check"]).strip() if path else ""
+
+
+def _taps() -> str:
+    _meet(requirements.TUN)
+    return f"{requirements.TUN.path} opens"
+
+
+def _iommu() -> str:
+    groups = len(linux.entries(f"{_SYS}/iommu_groups"))
+    if not groups:
+        raise lacking("off", linux.IOMMU_OFF)
+    _meet(requirements.VFIO)
+    if not linux.remaps_interrupts():
+        raise lacking(linux.NO_REMAPPING, linux.UNSAFE)
+    return f"{groups} groups, and VFIO"
+
+
+def _memlock() -> str:
+    _meet(requirements.Memory(bytes=requirements.OF_DEVICES + 256 * MIB))
+    return "enough for PCI devices"
+
+
+def _hugepages() -> str:
+    pools = f"{_SYS}/mm/hugepages"
+    found: list[str] = []
+    for name in linux.entries(pools):
+        total, free = (linux.read(f"{pools}/{name}/{each}_hugepages") for each in ("nr", "free"))
+        if total not in ("", "0"):
+            found.append(f"{free} of {total} free, of {name.removeprefix('hugepages-')}")
+    if not found:
+        raise lacking("none reserved")
+    return ", ".join(found)
+
+
+LINUX: Checks = {
+    "QEMU": (hypervisor, ""),
+    "KVM": (_kvm, "guests are emulated, which is slower"),
+    "VMs": (_kvm_vms, ""),
+    "UEFI": (uefi, "only guests with a BIOS run"),
+    "state": (state, ""),
+    "directory": (directory, ""),
+    "locks": (locks, "other hosts see no lock"),
+    "space": (space, "a pulled box takes a GiB or two"),
+    "tmp": (tmp, "logs and sockets may be there"),
+    "qemu-img": (qemu_img, "vm-pull takes no box that has to be converted"),
+    "bwrap": (_bwrap, "vm-pull's qemu-img has limits and no sandbox"),
+    "vm-init": (vm_init, "user networking only, no taps and no PCI devices"),
+    "policy": (policy, "vm-init grants nothing"),
+    "install": (self_check, "vm-init is unsafe, and its admin sees why: vm-init --self-check"),
+    "taps": (_taps, "user networking and macvtaps only"),
+    "IOMMU": (_iommu, NO_PCI),
+    "memlock": (_memlock, NO_PCI),
+    "hugepages": (_hugepages, "no hugepages of [qemu]"),
+}

@@ -1,5 +1,5 @@
 """QEMU: from a placed machine to its command line, and its start."""
 
-from vm_run.qemu.line import arguments, argv
+from vm_run.qemu.argv import arguments, argv, needs
 
-__all__ = ["arguments", "argv"]
+__all__ = ["arguments", "argv", "needs"]

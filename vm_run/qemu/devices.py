@@ -1,173 +1,166 @@
-"""The devices of QEMU that are neither storage nor network."""
+"""The table of QEMU's devices: class of a description -> QEMU's options, the host's part, limits.
+
+A device is added here, as a row of `row`; type checkers name the row that is missing.
+"""
 
 from __future__ import annotations
 
 from vm_run.argument import argument, options
-from vm_run.qemu.board import given, in_json, plug
-from vm_run.qemu.net import network
-from vm_run.qemu.storage import storage
-from vm_spec.devices import (
-    E1000,
-    AhciCd,
-    AhciHd,
-    AppleSmc,
-    Drive,
-    Graphic,
-    Hda,
-    Nvme,
-    OtherNic,
-    Passthru,
-    Raw,
-    Virtio9p,
-    VirtioBlk,
-    VirtioConsole,
-    VirtioInput,
-    VirtioNet,
-    VirtioRnd,
-    VirtioScsi,
-    Xhci,
-)
+from vm_run.host import requirements
+from vm_run.host.requirements import Directory, File, Memory, Socket
+from vm_run.qemu import net, storage
+from vm_run.qemu.bus import Row, filled, plug, refuse, to_json
+from vm_spec import devices as spec
 from vm_spec.frozen import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from vm_run.argument import Argument
-    from vm_run.qemu.board import Board
-    from vm_spec.devices import Emulation
+    from vm_run.qemu.bus import Bus
 
-    Backed = VirtioConsole | Virtio9p | VirtioRnd | Hda | Xhci
-    Alone = VirtioInput | Passthru | AppleSmc
-
-__all__ = ["device", "screen"]
-
-PASSWORD_FD = 9  # of a dry run's VNC password
+PASSWORD_FD = 9  # of the VNC password
 FIRST_PORT = 5900  # of VNC displays (RFC 6143, 8.1.2)
 
 
-def device(device: Emulation, board: Board) -> Iterable[Argument]:
-    """The arguments of a device."""
+def row(device: spec.Emulation, bus: Bus) -> Row:  # noqa: C901, PLR0912, PLR0915  one table: a case is a row
+    """What a device is to QEMU."""
     match device:
-        case VirtioBlk() | AhciHd() | AhciCd() | Nvme() | VirtioScsi() | Drive():
-            made: Iterable[Argument] = storage(device, board)
-        case VirtioNet() | E1000() | OtherNic():
-            made = network(device, board)
-        case VirtioConsole() | Virtio9p() | VirtioRnd() | Hda() | Xhci():
-            made = _backed(device, board)
-        case VirtioInput() | Passthru() | AppleSmc():
-            key = f"emulations ({device.label})"
-            made = [plug(_alone(device, board), device.qemu, key=key)]
-        case Graphic() | Raw():  # a screen is the machine's own; bhyve's words are refused
-            made = []
+        case spec.VirtioBlk():
+            row = storage.virtio_blk(device, bus)
+        case spec.AhciHd():
+            row = storage.ahci_hd(device, bus)
+        case spec.AhciCd():
+            row = storage.ahci_cd(device, bus)
+        case spec.Nvme():
+            row = storage.nvme(device, bus)
+        case spec.VirtioScsi():
+            row = storage.virtio_scsi(device, bus)
+        case spec.Drive():
+            row = storage.drive(device, bus)
+        case spec.VirtioNet():
+            row = net.nic(device, bus, bus.virtio("net"), mtu=device.mtu)
+        case spec.E1000():
+            row = net.nic(device, bus, "e1000")
+        case spec.OtherNic():
+            row = net.nic(device, bus, device.model)
+        case spec.VirtioConsole():
+            row = _virtio_console(device, bus)
+        case spec.Virtio9p():
+            row = _virtio_9p(device, bus)
+        case spec.VirtioRnd():
+            row = _virtio_rnd(device, bus)
+        case spec.VirtioInput():
+            row = _virtio_input(device, bus)
+        case spec.Xhci():
+            row = _xhci(device, bus)
+        case spec.Hda():
+            row = _hda(device, bus)
+        case spec.Passthru():
+            row = _passthru(device, bus)
+        case spec.AppleSmc():
+            smc = plug({"driver": "isa-applesmc", "id": device.label, "osk": device.osk})
+            row = Row(argv=(smc,))
+        case spec.Raw():
+            row = Row(problems=(("value", "is in bhyve's own words", "use [qemu] args"),))
+        case spec.Graphic():  # the machine's own: `screen`
+            row = Row()
         case _:
             assert_never(device)
-    return made
+    return row
 
 
-def _alone(device: Alone, board: Board) -> dict[str, object]:
-    """What the guest sees of a device that needs nothing else."""
-    match device:
-        case VirtioInput():
-            driver = {"driver": board.virtio("input-host")}
-            shown = driver | board.at(device.label) | {"evdev": device.path}
-        case Passthru():
-            at = board.at(device.label)
-            rom = given({"romfile": device.rom})
-            shown = {"driver": "vfio-pci"} | at | {"host": _host_address(device, board)} | rom
-        case AppleSmc():
-            shown = {"driver": "isa-applesmc", "id": device.label, "osk": device.osk}
-        case _:
-            assert_never(device)
-    return shown
-
-
-def _host_address(device: Passthru, board: Board) -> str:
-    if device.lookup is None:
-        return str(device.src)
-    nominal = f"lookup:{device.lookup.vendor}:{device.lookup.device}"
-    return board.wiring.pci.get(device.label, nominal)
-
-
-def _backed(device: Backed, board: Board) -> Iterator[Argument]:
-    """A device with something behind it, or on it."""
-    match device:
-        case VirtioConsole():
-            made = _console(device, board)
-        case Virtio9p():
-            made = _folder(device, board)
-        case VirtioRnd():
-            made = _random(device, board)
-        case Hda():
-            made = _sound(device, board)
-        case Xhci():
-            made = _usb(device, board)
-        case _:
-            assert_never(device)
-    return made
-
-
-def _console(device: VirtioConsole, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
-    yield plug({"driver": board.virtio("serial")} | board.at(device.label), device.qemu, key=key)
+def _virtio_console(device: spec.VirtioConsole, bus: Bus) -> Row:
+    argv = [bus.device(device, bus.virtio("serial"))]
     for number, port in enumerate(device.ports, 1):  # port 0 is a console's
-        socket = options(
-            "socket", id=f"{device.label}.{number}", path=port.path, server=True, wait=False
-        )
-        yield argument("-chardev", socket, key=key)
-        yield plug(
-            {
-                "driver": "virtserialport", "bus": f"{device.label}.0", "nr": number,
-                "chardev": f"{device.label}.{number}", "name": port.name,
-            },
-            key=key,
-        )  # fmt: skip
+        chardev = f"{device.label}.{number}"
+        argv += [
+            ("-chardev", options("socket", id=chardev, path=port.path, server=True, wait=False)),
+            plug(
+                {
+                    "driver": "virtserialport", "bus": f"{device.label}.0", "nr": number,
+                    "chardev": chardev, "name": port.name,
+                }
+            ),
+        ]  # fmt: skip
+    needs = tuple(Socket(path=port.path) for port in device.ports)
+    return Row(argv=tuple(argv), needs=needs, owns_bus=True)
 
 
-def _folder(device: Virtio9p, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
+def _virtio_9p(device: spec.Virtio9p, bus: Bus) -> Row:
     local = "local,security_model=mapped-xattr,multidevs=remap"
     shared = options(local, id=device.label, path=device.path, readonly=device.ro or None)
-    yield argument("-fsdev", shared, key=key)
-    shown = {"driver": board.virtio("9p")} | board.at(device.label)
-    ends = {"fsdev": device.label, "mount_tag": device.sharename}
-    yield plug(shown | ends, device.qemu, key=key)
+    backend = {"fsdev": device.label, "mount_tag": device.sharename}
+    return Row(
+        argv=(("-fsdev", shared), bus.device(device, bus.virtio("9p"), **backend)),
+        needs=(Directory(path=device.path),),
+    )
 
 
-def _random(device: VirtioRnd, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
+def _virtio_rnd(device: spec.VirtioRnd, bus: Bus) -> Row:
     source = f"{device.label}.rng"
-    yield argument("-object", in_json({"qom-type": "rng-builtin", "id": source}), key=key)
-    shown = {"driver": board.virtio("rng")} | board.at(device.label)
-    yield plug(shown | {"rng": source}, device.qemu, key=key)
+    return Row(
+        argv=(
+            ("-object", to_json({"qom-type": "rng-builtin", "id": source})),
+            bus.device(device, bus.virtio("rng"), rng=source),
+        )
+    )
 
 
-def _sound(device: Hda, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
-    yield argument("-audiodev", options("none", id=device.label), key=key)
-    yield plug({"driver": "ich9-intel-hda"} | board.at(device.label), device.qemu, key=key)
+def _virtio_input(device: spec.VirtioInput, bus: Bus) -> Row:
+    return Row(
+        argv=(bus.device(device, bus.virtio("input-host"), evdev=device.path),),
+        needs=(File(path=device.path, write=True, granted=True),),
+    )
+
+
+def _xhci(device: spec.Xhci, bus: Bus) -> Row:
+    tablet = plug({"driver": "usb-tablet", "bus": f"{device.label}.0"})
+    argv = (bus.device(device, "qemu-xhci"), *([tablet] if device.tablet else []))
+    return Row(argv=argv, owns_bus=True)
+
+
+def _hda(device: spec.Hda, bus: Bus) -> Row:
+    problem, hint = "a sound device by its path exists on bhyve only", "take it away"
     codec = {"driver": "hda-duplex", "bus": f"{device.label}.0", "audiodev": device.label}
-    yield plug(codec, key=key)
+    return Row(
+        argv=(
+            ("-audiodev", options("none", id=device.label)),
+            bus.device(device, "ich9-intel-hda"),
+            plug(codec),
+        ),
+        problems=refuse((device.play, "play", problem, hint), (device.rec, "rec", problem, hint)),
+        owns_bus=True,
+    )
 
 
-def _usb(device: Xhci, board: Board) -> Iterator[Argument]:
-    key = f"emulations ({device.label})"
-    yield plug({"driver": "qemu-xhci"} | board.at(device.label), device.qemu, key=key)
-    if device.tablet:
-        yield plug({"driver": "usb-tablet", "bus": f"{device.label}.0"}, key=key)
+def _passthru(device: spec.Passthru, bus: Bus) -> Row:
+    address = str(device.src)
+    if device.lookup:
+        nominal = f"lookup:{device.lookup.vendor}:{device.lookup.device}"
+        address = bus.resources.pci.get(device.label, nominal)
+    pinned = Memory(bytes=bus.machine.mem.bytes + requirements.OF_DEVICES)
+    return Row(
+        argv=(bus.device(device, "vfio-pci", **filled(host=address, romfile=device.rom)),),
+        needs=(pinned, requirements.VFIO, *requirements.passthru(device)),
+    )
 
 
-def screen(graphic: Graphic, board: Board) -> Iterator[Argument]:
+def screen(graphic: spec.Graphic, bus: Bus) -> Iterator[Argument]:
     """The machine's screen: a VGA, VNC, and a pointer that is where the viewer's is."""
-    size = {"xres": graphic.width, "yres": graphic.height, "edid": True}
-    yield plug({"driver": "VGA"} | board.at("graphic") | size, graphic.qemu, key="graphic")
-    kept = "vnc-password" if graphic.password else None
-    if kept:
-        fd = board.wiring.fds.get(kept, PASSWORD_FD)
-        secret = {"qom-type": "secret", "id": kept, "file": f"/dev/fd/{fd}"}
-        yield argument("-object", in_json(secret), key="graphic.password")
+    size = {"driver": "VGA"} | bus.at("graphic")
+    size |= {"xres": graphic.width, "yres": graphic.height, "edid": True}
+    yield argument(*plug(size, graphic.qemu), key="graphic")
+    secret_id = "vnc-password" if graphic.password else None
+    if secret_id:
+        fd = bus.resources.fds.get(secret_id, PASSWORD_FD)
+        secret = {"qom-type": "secret", "id": secret_id, "file": f"/dev/fd/{fd}"}
+        yield argument("-object", to_json(secret), key="graphic.password")
     host = f"[{graphic.host}]" if ":" in graphic.host else graphic.host
     listening = f"{host}:{graphic.port - FIRST_PORT}"
-    yield argument("-vnc", options("", vnc=listening, password_secret=kept), key="graphic")
+    yield argument("-vnc", options("", vnc=listening, password_secret=secret_id), key="graphic")
     if graphic.xhci_table:
-        yield plug({"driver": "qemu-xhci"} | board.at("tablet"), key="graphic.xhci_table")
-        yield plug({"driver": "usb-tablet", "bus": "tablet.0"}, key="graphic.xhci_table")
+        controller = plug({"driver": "qemu-xhci"} | bus.at("tablet"))
+        yield argument(*controller, key="graphic.xhci_table")
+        tablet = plug({"driver": "usb-tablet", "bus": "tablet.0"})
+        yield argument(*tablet, key="graphic.xhci_table")

@@ -1,70 +1,62 @@
-"""Network cards of QEMU: what the guest sees, and the host's end."""
+"""Network devices of QEMU: what the guest sees, and the backend on the host."""
 
 from __future__ import annotations
 
-from vm_run.argument import argument, options
-from vm_run.qemu.board import given, plug
-from vm_spec.devices import E1000, OtherNic, VirtioNet
-from vm_spec.frozen import TYPE_CHECKING, assert_never
+from vm_run.argument import options
+from vm_run.host import requirements
+from vm_run.qemu.bus import Row, filled, refuse
+from vm_spec.devices import Nic
+from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from vm_run.qemu.bus import Bus
+    from vm_spec.machine import Machine
 
-    from vm_run.argument import Argument
-    from vm_run.qemu.board import Board
-
-    Card = VirtioNet | E1000 | OtherNic
-
-__all__ = ["cards", "network"]
-
-FIRST_FD = 10  # of a dry run's macvtaps
+FIRST_FD = 10  # of macvtaps
+FREEBSD_NETS = ("netgraph", "netmap", "vale", "vmnet")
 
 
-def network(card: Card, board: Board) -> Iterator[Argument]:
-    """The arguments of a network card."""
-    key = f"emulations ({card.label})"
-    yield argument("-netdev", _netdev(card, board), key=key)
-    ends = given({"netdev": card.label, "mac": card.mac})
-    yield plug(_shown(card, board) | ends, card.qemu, key=key)
+def nic(device: Nic, bus: Bus, driver: str, mtu: int | None = None) -> Row:
+    """A NIC that the guest sees as this driver's.
 
-
-def cards(board: Board, backend: str) -> list[str]:
-    """The labels of the cards that have this at the host's end, in order."""
-    nics = (d for d in board.machine.emulations if isinstance(d, VirtioNet | E1000 | OtherNic))
-    return [card.label for card in nics if card.backend == backend]
-
-
-def _netdev(card: Card, board: Board) -> str:
-    vhost = (board.wiring.vhost and _is_virtio(card)) or None
-    if card.backend == "tap":
-        return options(
-            "tap", id=card.label, ifname=card.name, script="no", downscript="no", vhost=vhost
-        )
-    if card.backend == "macvtap":
-        nominal = FIRST_FD + cards(board, "macvtap").index(card.label)
-        fd = board.wiring.fds.get(card.label, nominal)
-        return options("tap", id=card.label, fd=fd, vhost=vhost)
-    forwards = (f"{f.protocol}:{f.address}:{f.port}-:{f.guest_port}" for f in card.forward)
-    return options("user", id=card.label) + "".join(f",hostfwd={one}" for one in forwards)
-
-
-def _shown(card: Card, board: Board) -> dict[str, object]:
-    # without an option ROM firmware starts 0.2 s sooner; UEFI boots from a network without one
-    further: dict[str, object] = {"romfile": ""} if board.root else {}
-    match card:
-        case VirtioNet():
-            driver = board.virtio("net")
-            further |= given({"host_mtu": card.mtu})
-        case E1000():
-            driver = "e1000"
-        case OtherNic():
-            driver = card.model
-        case _:
-            assert_never(card)
-    return {"driver": driver} | board.at(card.label) | further
-
-
-def _is_virtio(card: Card) -> bool:
-    return isinstance(card, VirtioNet) or (
-        isinstance(card, OtherNic) and card.model.startswith("virtio-net")
+    Args:
+        device: as the description has it.
+        bus: where it is plugged in.
+        driver: QEMU's name of the model.
+        mtu: what the guest learns as the largest packet.
+    """
+    tap, user = device.backend == "tap", device.backend == "user"
+    no_rom = {"romfile": ""} if bus.root else {}  # firmware starts 0.2 s sooner; UEFI needs none
+    backend = filled(host_mtu=mtu, netdev=device.label, mac=device.mac)
+    only, no_user = f"{device.backend} exists on FreeBSD only", device.forward and not user
+    return Row(
+        argv=(
+            ("-netdev", _netdev(device, bus, driver)),
+            bus.device(device, driver, **no_rom, **backend),
+        ),
+        needs=(*([requirements.TUN] if tap else []), *requirements.nic(device)),
+        problems=refuse(
+            (device.backend in FREEBSD_NETS, "type", only, "use tap, macvtap or user"),
+            (no_user, "forward", "is for user networking", 'set type = "user", or take it away'),
+        ),
     )
+
+
+def macvtaps(machine: Machine) -> list[Nic]:
+    """The NICs that are a macvtap on the host, in order: QEMU gets each as a descriptor."""
+    nics = [device for device in machine.emulations if isinstance(device, Nic)]
+    return [nic for nic in nics if nic.backend == "macvtap"]
+
+
+def _netdev(nic: Nic, bus: Bus, driver: str) -> str:
+    vhost = (bus.resources.vhost and driver.startswith("virtio-net")) or None
+    if nic.backend == "tap":
+        name = nic.name
+        return options("tap", id=nic.label, ifname=name, script="no", downscript="no", vhost=vhost)
+    if nic.backend == "macvtap":
+        nominal = FIRST_FD + macvtaps(bus.machine).index(nic)
+        return options(
+            "tap", id=nic.label, fd=bus.resources.fds.get(nic.label, nominal), vhost=vhost
+        )
+    forwards = (f"{f.protocol}:{f.address}:{f.port}-:{f.guest_port}" for f in nic.forward)
+    return options("user", id=nic.label) + "".join(f",hostfwd={each}" for each in forwards)

@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from tests.run.fakes.kernel import Kernel
-from tests.run.vm import Vm
+from tests.vm import Vm
 from vm_run.bhyve import vmm
 from vm_state import lock
+from vm_stop import stopping
 
 PROGRAMS = {
     "bhyve": "bhyve",
@@ -63,13 +64,18 @@ def own_locks() -> None:
     """Makes the locks of this process its own."""
     changes = {
         "INHERITED": False,
-        "holder": locker,
+        "owner_pid": locker,
         "_SET": fcntl.F_SETLK,
         "_SET_WAIT": fcntl.F_SETLKW,
         "_GET": fcntl.F_GETLK,
     }
     for name, value in changes.items():
         setattr(lock, name, value)
+
+
+def argv_of(command: str) -> list[str]:
+    """Another command, on the same FreeBSD."""
+    return [sys.executable, "-m", "tests.run.fakes.freebsd", command.replace("-", "_")]
 
 
 def install(vm: Vm, monkeypatch: pytest.MonkeyPatch, uid: int = 0) -> Kernel:
@@ -89,6 +95,7 @@ def install(vm: Vm, monkeypatch: pytest.MonkeyPatch, uid: int = 0) -> Kernel:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     for name in ("NODES", "CONTROL", "os"):
         monkeypatch.setattr(vmm, name, getattr(vmm, name))
+    monkeypatch.setattr(stopping, "argv_of", argv_of)
     arrive(vm.variables)
     return Kernel(folder)
 
@@ -103,6 +110,7 @@ def until_it_waits(vm: Vm) -> None:
 
 if __name__ == "__main__":
     arrive(os.environ)
+    setattr(stopping, "argv_of", argv_of)  # noqa: B010  it is not for others
     own_locks()
     module, *sys.argv[1:] = sys.argv[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
