@@ -10,12 +10,12 @@ from vm_spec.frozen import TYPE_CHECKING
 from vm_state import statedir
 from vm_state.lock import INHERITED, Lock, lock_path
 from vm_state.platform import boot_id
-from vm_state.process import Process
-from vm_state.record import is_running, read_record, write_record
+from vm_state.record import is_running, kill_hypervisor, open_hypervisor, read_record, write_record
 from vm_state.stop_request import ENDED
 
 if TYPE_CHECKING:
     from vm_run.options import Options
+    from vm_state.process import Process
     from vm_state.record import Record
 
 __all__ = ["Claim"]
@@ -92,7 +92,7 @@ class Claim:
             if not INHERITED:
                 self.lock_description()
         elif options.force:
-            self._kill(record)
+            kill_hypervisor(record)
             self.lock_description(force=True)
         else:
             fault = Fault(
@@ -102,30 +102,14 @@ class Claim:
             )
             raise VmError(fault, status=os.EX_TEMPFAIL)
 
-    def _kill(self, record: Record) -> None:
-        import select
-        import signal
-
-        try:
-            process = self.open_process(record)
-        except VmError:
-            return
-        process.send(signal.SIGKILL)
-        select.select([process.fd], [], [], 10)
-        process.close()
-
-    def open_process(self, record: Record) -> Process:
-        """The hypervisor of a record, by a descriptor that no later process can inherit.
+    def open_hypervisor(self) -> Process:
+        """The hypervisor of the guest that is taken over.
 
         Raises:
             VmError: it has ended meanwhile (69).
         """
-        try:
-            process = Process(int(record["pid"]), is_child=False)
-        except ProcessLookupError:
-            raise self._nothing_to_recover() from None
-        if not is_running(record):  # checked again: the number may be another's since
-            process.close()
+        process = open_hypervisor(self.record)
+        if process is None:
             raise self._nothing_to_recover()
         return process
 

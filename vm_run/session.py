@@ -156,7 +156,7 @@ class Session:
         from vm_state.qmp import Qmp
 
         record = self.claim.record
-        process = self.claim.open_process(record)
+        process = self.claim.open_hypervisor()
         path = f"{self.claim.directory}/supervisor.sock"
         qmp = Qmp.connect(path) if record.get("hypervisor") == "qemu" else None
         now = time.monotonic() - time.time()

@@ -132,10 +132,10 @@ def test_a_number_that_is_a_strangers_now_is_never_killed(
     claim = enter(description, Options(force=True))
     assert child.poll() is None
     assert {entry.name for entry in folder.iterdir()} == {"lock"}  # its leftovers are swept
-    with pytest.raises(VmError, match="no guest to recover"):
-        claim.open_process({"pid": child.pid, "started_at": 1, "boot_id": boot_id()})
-    with pytest.raises(VmError, match="no guest to recover"):
-        claim.open_process({"pid": 2**22 - 1})
+    for record in ({"pid": child.pid, "started_at": 1, "boot_id": boot_id()}, {"pid": 2**22 - 1}):
+        claim.record = record
+        with pytest.raises(VmError, match="no guest to recover"):
+            claim.open_hypervisor()
     claim.clean()
     claim.release()
     with pytest.raises(VmError, match="no guest to recover") as caught:

@@ -108,8 +108,8 @@ def test_a_vm_that_is_not_there_is_66_and_the_others_are_stopped_all_the_same(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ([], "the name of a VM is missing"),
-        (["--all", "vm"], "--all and names exclude each other"),
+        ([], "one of the arguments NAME --all is required"),
+        (["--all", "vm"], "argument NAME: not allowed with argument --all"),
         (["--timeout", "5", "--force", "vm"], "argument -f/--force: not allowed with"),
         (["--timeout", "-1", "vm"], "argument --timeout: must be a whole number of seconds"),
         (["--timeout", "99999", "vm"], "argument --timeout: must be a whole number of seconds"),
@@ -195,7 +195,7 @@ def test_a_vm_of_another_host_is_75_and_its_lock_stays(person: Person, held: boo
     said = person.stops("vm")
     assert said.status == 75
     if taken:
-        assert said.err == "vm: runs on far (pid 77)\n  hint: there: vm-stop vm\n"
+        assert said.err == "vm: is already running on far (pid 77)\n  hint: stop it on far\n"
         assert beside.exists()
         taken.release()
     else:
