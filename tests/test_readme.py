@@ -28,7 +28,7 @@ from tests.vm import Vm
 from vm_run.host import report
 from vm_run.host.facts import Facts, Folder, Kvm, Program
 from vm_run.messages import describe, describe_ending
-from vm_run.options import Ending
+from vm_run.reboot import Ending
 from vm_spec import Context, loads, select
 from vm_spec.machine import Outcome
 

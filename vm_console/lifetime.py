@@ -6,7 +6,7 @@ from vm_spec.fault import VmError
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state import stop_request
 from vm_state.lock import find_supervisor
-from vm_state.record import open_hypervisor, read_record
+from vm_state.record import open_process, read_record
 
 if TYPE_CHECKING:
     from vm_state.process import Process
@@ -31,7 +31,7 @@ class Lifetime:
             process = find_supervisor(self.directory, self.name)
         except VmError:  # the lock's owner is unknown: the hypervisor can be waited for
             process = None
-        return process or open_hypervisor(read_record(self.directory))
+        return process or open_process(read_record(self.directory))
 
     def goes_on(self) -> bool:
         """Whether the VM still runs; call it when the process has ended."""

@@ -10,7 +10,7 @@ from vm_spec.frozen import TYPE_CHECKING
 from vm_state import statedir
 from vm_state.lock import INHERITED, Lock, lock_path
 from vm_state.platform import boot_id
-from vm_state.record import is_running, kill_hypervisor, open_hypervisor, read_record, write_record
+from vm_state.record import is_running, kill_process, open_process, read_record, write_record
 from vm_state.stop_request import ENDED
 
 if TYPE_CHECKING:
@@ -67,40 +67,36 @@ class Claim:
                 ended guest left cannot be removed (70).
         """
         record = read_record(self.directory)
-        try:
-            if is_running(record):
-                self._meet_running(record, options)
-            else:
-                self.lock_description(force=options.force)
-        except BaseException:
-            self.release()
-            raise
-        if self.record:
+        runs = is_running(record)
+        if runs and options.recover:
+            self.record = record
+            if not INHERITED:
+                self.lock_description()
             return
+        if runs and not options.force:
+            raise self._unsupervised(record)
+        if runs:
+            kill_process(record)
+        self.lock_description(force=options.force)
         if options.recover:
             self.clean()
-            self.release()
             self.report_leftovers()
             raise self._nothing_to_recover()
         self.clear(again=True)
         self._sweep(("lock",))
 
-    def _meet_running(self, record: Record, options: Options) -> None:
-        """Does as the options say with a hypervisor that no vm-run supervises."""
-        if options.recover:
-            self.record = record
-            if not INHERITED:
-                self.lock_description()
-        elif options.force:
-            kill_hypervisor(record)
-            self.lock_description(force=True)
-        else:
-            fault = Fault(
-                problem=f"{self.name} is already running (pid {record['pid']}), unsupervised",
-                hint=f"take it over: vm-run --recover {self.name}; "
-                f"or kill it and start again: vm-run --force {self.name}",
-            )
-            raise VmError(fault, status=os.EX_TEMPFAIL)
+    def _unsupervised(self, record: Record) -> VmError:
+        fault = Fault(
+            problem=f"{self.name} is already running (pid {record['pid']}), unsupervised",
+            hint=f"take it over: vm-run --recover {self.name}; "
+            f"or kill it and start again: vm-run --force {self.name}",
+        )
+        return VmError(fault, status=os.EX_TEMPFAIL)
+
+    def _nothing_to_recover(self) -> VmError:
+        hint = f"start it: vm-run {self.name}"
+        fault = Fault(problem=f"{self.name} has no guest to recover", hint=hint)
+        return VmError(fault, status=os.EX_UNAVAILABLE)
 
     def open_hypervisor(self) -> Process:
         """The hypervisor of the guest that is taken over.
@@ -108,15 +104,10 @@ class Claim:
         Raises:
             VmError: it has ended meanwhile (69).
         """
-        process = open_hypervisor(self.record)
+        process = open_process(self.record)
         if process is None:
             raise self._nothing_to_recover()
         return process
-
-    def _nothing_to_recover(self) -> VmError:
-        hint = f"start it: vm-run {self.name}"
-        fault = Fault(problem=f"{self.name} has no guest to recover", hint=hint)
-        return VmError(fault, status=os.EX_UNAVAILABLE)
 
     def lock_description(self, *, force: bool = False) -> None:
         """Takes the lock beside the description, if it is not ours yet.

@@ -10,12 +10,12 @@ from vm_run.claim import Claim
 from vm_run.host.check import require
 from vm_run.launch import launch
 from vm_run.messages import describe_ending, list_forwards
-from vm_run.options import Ending, Options
+from vm_run.options import Options
 from vm_run.pci_slots import place
 from vm_run.program import hypervisor
-from vm_run.reboot import Boot, Stop, after
+from vm_run.reboot import Boot, Ending, Stop, Verdict, after
 from vm_spec.fault import VmError
-from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING, items
 from vm_spec.targets import select
 from vm_state.record import note_stopping, read_record
 from vm_state.stop_request import SIGNALS, write_ending
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vm_run.logs import Logs
-    from vm_run.supervisor import Guest, Signals, Verdict
+    from vm_run.supervisor import Guest, Signals
     from vm_spec.machine import Description, Machine
     from vm_state.process import Process
     from vm_state.qmp import Qmp
@@ -90,7 +90,11 @@ class Session:
         self.options = options
         self.on_event = on_event
         self.claim = Claim(options.handle or description.name, description.file)
-        self.claim.settle(options)
+        try:
+            self.claim.settle(options)
+        except BaseException:
+            self.claim.release()
+            raise
         self.terminal = Saved()
         self.signals: Signals | None = None
         self.logs: Logs | None = None
@@ -115,7 +119,14 @@ class Session:
             verdict = self._supervise(guest)
             step = self._decide(verdict, machine)
             if isinstance(step, Stop):
-                return self._ending(verdict, step.why)
+                return Ending(
+                    **items(verdict),
+                    target=self.target,
+                    why=step.why,
+                    starts=len(self.starts),
+                    seconds=time.monotonic() - self.starts[-1],
+                    log=self.claim.read_log_end() if verdict.outcome == "error" else (),
+                )
             self.claim.clear(again=step.target == self.target)
             self.target = step.target
             self.report("restarting", outcome=verdict.outcome, target=self.target)
@@ -215,14 +226,18 @@ class Session:
     def _start_script(self, machine: Machine, process: Process) -> None:
         if not machine.post_start_script:
             return
-        from vm_run.program import start_beside
+        import subprocess
 
-        environment = {"VM": self.claim.name, "VM_PID": str(process.pid), "VM_TARGET": self.target}
-        log = f"{self.claim.directory}/hypervisor.log"
+        variables = {"VM": self.claim.name, "VM_PID": str(process.pid), "VM_TARGET": self.target}
+        argv = machine.post_start_script
         try:
-            self.script = start_beside(machine.post_start_script, environment, log)
-        except VmError as error:  # the guest runs by now: it is not given up for a script
-            self.report("note", text=f"post_start_script: {error}")
+            with open(f"{self.claim.directory}/hypervisor.log", "ab") as log:
+                self.script = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    env=os.environ | variables,
+                )  # fmt: skip
+        except OSError as error:  # the guest runs by now: it is not given up for a script
+            self.report("note", text=f"post_start_script: {' '.join(argv)}: {error.strerror}")
 
     def _end_script(self) -> None:
         if self.script is None:
@@ -252,19 +267,6 @@ class Session:
         if verdict.asked or (self.signals and self.signals.take()):
             return Stop(why="it was asked to stop")
         return after(verdict.outcome, self.target, machine, self.options.policy, self.starts)
-
-    def _ending(self, verdict: Verdict, why: str) -> Ending:
-        return Ending(
-            outcome=verdict.outcome,
-            target=self.target,
-            asked=verdict.asked,
-            forced=verdict.forced,
-            detail=verdict.detail,
-            why=why,
-            starts=len(self.starts),
-            seconds=time.monotonic() - self.starts[-1],
-            log=self.claim.read_log_end() if verdict.outcome == "error" else (),
-        )
 
     def clean(self) -> None:
         """Removes what the last guest left: also pid files, and sockets that QEMU leaves."""

@@ -11,8 +11,9 @@ import select
 import signal
 import time
 
+from vm_run.reboot import Verdict
 from vm_spec.fault import VmError
-from vm_spec.frozen import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.machine import Outcome
 from vm_state import stop_request
 from vm_state.process import signal_name
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Report = Callable[..., None]
 
-__all__ = ["Guest", "Signals", "Verdict", "supervise"]
+__all__ = ["Guest", "Signals", "supervise"]
 
 _VM_STOP = "vm-stop"  # who sends SIGUSR1
 _PRESS_EVERY_S = 10.0  # a guest that is still booting does not see the power button
@@ -40,22 +41,6 @@ _BY_REASON = {
     "guest-shutdown": "poweroff",
     "guest-panic": "triple-fault",
 }
-
-
-class Verdict(Value):
-    """How a guest ended.
-
-    Attributes:
-        outcome: in one word.
-        asked: whether it was asked to stop.
-        forced: whether it had to be forced.
-        detail: what the hypervisor's exit says beyond the outcome: `exit status 1`, `SIGKILL`.
-    """
-
-    outcome: Outcome
-    asked: bool = False
-    forced: bool = False
-    detail: str = ""
 
 
 class Signals:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vm_spec.machine import Machine
 
 __all__ = [
-    "Record", "is_running", "kill_hypervisor", "note_stopping", "open_hypervisor", "parse",
+    "Record", "is_running", "kill_process", "note_stopping", "open_process", "parse",
     "read_file", "read_record", "summarize", "write_record",
 ]  # fmt: skip
 
@@ -38,8 +38,8 @@ def write_record(directory: str, record: Record) -> None:
     replace_file(f"{directory}/state.json", json.dumps(record, indent=1) + "\n")
 
 
-def open_hypervisor(record: Record) -> Process | None:
-    """The hypervisor of a record; None if it does not run."""
+def open_process(record: Record) -> Process | None:
+    """The process that a record tells: pid, started_at and boot_id; None if it has ended."""
     try:
         process = Process(int(record["pid"]), is_child=False)
     except (LookupError, TypeError, ValueError, OSError):
@@ -50,9 +50,9 @@ def open_hypervisor(record: Record) -> Process | None:
     return None
 
 
-def kill_hypervisor(record: Record) -> None:
-    """Ends the hypervisor of a record at once, if it runs."""
-    process = open_hypervisor(record)
+def kill_process(record: Record) -> None:
+    """Ends the process of a record at once, if it runs."""
+    process = open_process(record)
     if process:
         process.kill()
         process.close()
@@ -85,7 +85,7 @@ def parse(content: bytes) -> Record:
 
 
 def is_running(record: Record) -> bool:
-    """Whether a record's hypervisor runs: the same pid, start of the process and boot."""
+    """Whether the process of a record runs: the same pid, start of the process and boot."""
     pid, started = record.get("pid"), record.get("started_at")
     if not isinstance(pid, int) or record.get("boot_id") != boot_id():
         return False

@@ -12,7 +12,7 @@ from vm_spec.library import find
 from vm_state import statedir, stop_request
 from vm_state.cli import argv_of
 from vm_state.lock import find_supervisor, is_foreign, is_locked, lock_path, read_owner
-from vm_state.record import is_running, kill_hypervisor, read_record
+from vm_state.record import is_running, kill_process, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +154,7 @@ def _find(name: str, directory: str, *, force: bool) -> Answer | Process:
     if not force:
         hint = f"kill it: vm-stop --force {name}"
         raise VmError(Fault(problem=fault.problem, hint=hint), status=os.EX_TEMPFAIL)
-    kill_hypervisor(record)
+    kill_process(record)
     _recover(name)
     return Answer(name=name, state="stopped", said="guest was killed; no vm-run could stop it")
 

@@ -37,7 +37,11 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def enter(description: Description, options: Options | None = None) -> Claim:
     claim = Claim(description.name, description.file)
-    claim.settle(options or Options())
+    try:
+        claim.settle(options or Options())
+    except VmError:
+        claim.release()
+        raise
     return claim
 
 
