@@ -165,7 +165,7 @@ class Claim:
             "since": time.time(),
         }
         try:
-            write_record(self.directory, common | record)
+            write_record(self.directory, record | common)
             statedir.replace_file(f"{self.directory}/pid", f"{record['pid']}\n")
         except OSError as error:
             problem = f"{self.directory}: cannot be written to: {error.strerror}"

@@ -18,6 +18,7 @@ from vm_spec.fault import VmError
 from vm_spec.frozen import TYPE_CHECKING, items
 from vm_spec.targets import select
 from vm_state.record import note_stopping, read_record
+from vm_state.statedir import replace_file
 from vm_state.stop_request import SIGNALS, write_ending
 from vm_state.terminal import Saved
 
@@ -150,6 +151,7 @@ class Session:
                 self.report("note", text=text)
 
         from vm_state.process import Process
+        from vm_state.qmp import Qmp
 
         process = Process(started.pid, is_child=True)
         try:
@@ -157,8 +159,10 @@ class Session:
         except BaseException:  # without a record no other vm-run could take it over
             process.kill()
             raise
+        self._write_pid_files(process)
         self.report("started", pid=process.pid, target=self.target, argv=started.argv)
-        guest = self._watch(machine, process, _open_monitor(started.monitor))
+        qmp = None if started.monitor is None else Qmp.from_fd(started.monitor)
+        guest = self._watch(machine, process, qmp)
         self._start_script(machine, process)  # last: a script inherits no blocked signal
         return guest
 
@@ -173,7 +177,9 @@ class Session:
         now = time.monotonic() - time.time()
         self.starts = [float(at) + now for at in record.get("starts", [])] or [time.monotonic()]
         guest = self._watch(machine, process, qmp)  # first: from here on signals are the guest's
-        self._write_record(machine, process, record.get("argv", []))
+        record.pop("stopping_since", None)
+        self.claim.write(record | {"stop_timeout": machine.stop_timeout})
+        self._write_pid_files(process)
         self.report("recovered", pid=process.pid, target=self.target)
         return guest
 
@@ -188,18 +194,12 @@ class Session:
         return self.guest
 
     def _write_record(self, machine: Machine, process: Process, argv: list[str]) -> None:
-        """Writes the record and the pid files; of a guest taken over, as it was started."""
         from vm_run.consoles import list_consoles
         from vm_state.process import started_at
         from vm_state.record import summarize
-        from vm_state.statedir import replace_file
 
-        kept, kind = self.claim.record, hypervisor(machine)
-        zero = time.time() - time.monotonic()
-        consoles = kept.get("consoles")
-        if consoles is None:
-            attached = not self.options.detached
-            consoles = list_consoles(machine, kind, self.claim.directory, attached=attached)
+        zero, kind = time.time() - time.monotonic(), hypervisor(machine)
+        directory, attached = self.claim.directory, not self.options.detached
         record = {
             "pid": process.pid,
             "started_at": started_at(process.pid),
@@ -207,12 +207,14 @@ class Session:
             "machine": machine.name,
             "stop_timeout": machine.stop_timeout,
             "argv": argv,
-            "outline": kept.get("outline") or summarize(machine),
+            "outline": summarize(machine),
             "target": self.target,
             "starts": [at + zero for at in self.starts[-(machine.reboot_limit + 1) :]],
-            "consoles": consoles,
+            "consoles": list_consoles(machine, kind, directory, attached=attached),
         }
         self.claim.write(record)
+
+    def _write_pid_files(self, process: Process) -> None:
         for path, pid in (
             (self.options.pid_file, process.pid),
             (self.options.supervisor_pid_file, os.getpid()),
@@ -304,9 +306,3 @@ class Session:
             self.claim.report_leftovers()
         for left in self.claim.leftovers:
             self.report("note", text=left)
-
-
-def _open_monitor(fd: int | None) -> Qmp | None:
-    from vm_state.qmp import Qmp
-
-    return None if fd is None else Qmp.from_fd(fd)

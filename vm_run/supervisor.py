@@ -169,7 +169,13 @@ class Guest:
         self._kill_at = time.monotonic() + _QUIT_S
         self._press_at = None
         self._report("forcing", why=why)
-        if not (self._send("quit") if self._is_qemu else self._cut_power()):
+        if self._is_qemu:
+            quits = self._send("quit")
+        else:
+            from vm_run.bhyve.bhyvectl import force_poweroff
+
+            quits = force_poweroff(self._name)
+        if not quits:
             self.process.send(signal.SIGKILL)
 
     def _send(self, command: str) -> bool:
@@ -180,11 +186,6 @@ class Guest:
         except OSError:
             return False
         return self.qmp is not None
-
-    def _cut_power(self) -> bool:
-        from vm_run.bhyve.bhyvectl import force_poweroff
-
-        return force_poweroff(self._name)
 
     def act(self, now: float) -> None:
         """Does what is due."""
