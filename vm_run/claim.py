@@ -113,7 +113,7 @@ class Claim:
         """Takes the lock beside the description, if it is not ours yet.
 
         Raises:
-            VmError: somebody else has it (75).
+            VmError: another vm-run has it (75).
         """
         if self.lock or not self.file:
             return

@@ -90,9 +90,11 @@ def after(
         policy: what the command line says.
         starts: when the guest was started so far, in seconds, the last start last.
     """
-    wanted = machine.reboot_on if policy.on is None else policy.on
-    if outcome not in wanted:
-        return Stop(why=f"only {_list(wanted)} restarts it" if wanted else "nothing restarts it")
+    restarting = machine.reboot_on if policy.on is None else policy.on
+    if outcome not in restarting:
+        return Stop(
+            why=f"only {_list(restarting)} restarts it" if restarting else "nothing restarts it"
+        )
     if not policy.reboot:
         return Stop(why="--no-reboot was given")
     if policy.most is not None and len(starts) > policy.most:

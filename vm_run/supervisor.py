@@ -81,8 +81,8 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 class Guest:
     """A hypervisor with its guest while it runs.
 
-    It runs; is asked to stop, when its power button is pressed again and again; is forced, when
-    the hypervisor is told to quit; and is killed. Each step has its deadline, monotonic seconds.
+    It runs until it is asked to stop, which presses its power button again and again; then it is
+    forced, which ends the hypervisor in its own way; then killed. Each step has a deadline.
 
     Attributes:
         process: the hypervisor.
@@ -280,7 +280,7 @@ def _wait(guest: Guest, signals: Signals, logs: Logs | None) -> set[int]:
     poll.register(signals.fd, select.POLLIN)
     if guest.qmp:
         poll.register(guest.qmp.socket, select.POLLIN)
-    deadlines = (guest.next_deadline(), logs.look_at if logs else None)
+    deadlines = (guest.next_deadline(), logs.check_at if logs else None)
     deadline = min((at for at in deadlines if at is not None), default=None)
     wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000 + 1
     return {fd for fd, _ in poll.poll(wait_ms)}

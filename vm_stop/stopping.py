@@ -139,7 +139,7 @@ def _ask(name: str, timeout_s: float | None, report: Report) -> Answer | Process
 
 
 def _find(name: str, directory: str, *, force: bool) -> Answer | Process:
-    """The vm-run of a VM, a new one if its own is gone; or what there is to say without one."""
+    """The vm-run of a VM, a new one if its own is gone; or an answer without one."""
     if name not in statedir.names():  # they are in a directory that only this user can write to
         return _explain(name, {})
     process, record = find_supervisor(directory, name), read_record(directory)
@@ -171,7 +171,7 @@ def _recover(name: str) -> Fault:
 
 
 def _explain(name: str, record: Record) -> Answer:
-    """What is said of a VM that does not run here; what a crash has left is removed.
+    """The answer for a VM that does not run here; what a crash has left is removed.
 
     Raises:
         VmError: there is no such VM (66), or another user here has it (75).
