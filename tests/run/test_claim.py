@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.home import Home
+from tests.vm import LIMIT_S
 from vm_run.claim import Claim
 from vm_run.options import Options
 from vm_spec import VmError, load
@@ -126,7 +127,7 @@ def test_a_living_guest_is_recovered_or_forced_and_never_started_again(
     claim.release()
     assert child.poll() is None
     enter(description, Options(force=True)).release()
-    assert child.wait(10) == -9
+    assert child.wait(LIMIT_S) == -9
 
 
 def test_a_number_that_is_a_strangers_now_is_never_killed(

@@ -13,7 +13,7 @@ import pytest
 
 from tests.home import Home
 from tests.run.fakes import freebsd
-from tests.vm import Vm
+from tests.vm import LIMIT_S, Vm
 from vm_state import statedir, stop_request
 from vm_state.lock import Lock, holds, lock_path
 from vm_state.platform import boot_id
@@ -222,10 +222,11 @@ def test_a_monitor_that_does_not_answer_takes_force(
     assert is_untouched(stranger)
     killer = subprocess.run(
         [sys.executable, "-m", "vm_stop", "--force", "vm"],
-        env=person.home.vm.environment(), capture_output=True, text=True, timeout=60, check=False,
+        env=person.home.vm.environment(), capture_output=True, text=True, timeout=LIMIT_S,
+        check=False,
     )  # fmt: skip
     assert killer.returncode == 0, killer.stderr
-    assert stranger.wait(10) == -9
+    assert stranger.wait(LIMIT_S) == -9
 
 
 @pytest.fixture
@@ -250,7 +251,7 @@ def test_vm_run_does_the_work_and_says_how_it_ended(person: Person, bhyve: Vm) -
     assert said.status == 0, said.err
     assert said.out.startswith("vm: guest powered off (exit status 1) after ")
     assert said.err == "vm: powering off; forced after 15 s\n"
-    assert bhyve.finish(process, 15).returncode == 0
+    assert bhyve.finish(process).returncode == 0
     assert bhyve.events("stopping")[0]["by"] == "vm-stop"
     assert bhyve.events("stopping")[0]["timeout"] == 15
 
