@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import HOUSE, Vm
+from tests.vm import HOUSE, LIMIT_S, Vm
 from vm_import.__main__ import main as import_main
 from vm_run.__main__ import main
 from vm_run.host import requirements
@@ -103,6 +103,6 @@ def command(
         input=stdin or "",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )

@@ -10,7 +10,7 @@ import sys
 import termios
 import time
 
-from tests.vm import Vm
+from tests.vm import LIMIT_S, Vm
 
 
 class Person:
@@ -29,7 +29,7 @@ class Person:
         """The terminal's settings, as stty shows them."""
         return termios.tcgetattr(self.terminal)
 
-    def reads(self, what: bytes, timeout_s: float = 60) -> None:
+    def reads(self, what: bytes, timeout_s: float = LIMIT_S) -> None:
         """Waits until a text has come that was not there at the last call."""
         deadline = time.monotonic() + timeout_s
         while what not in self.seen:

@@ -27,7 +27,7 @@ from tests.typed import HOUSE, blocks, calls, typed, understood
 from tests.vm import Vm
 from vm_run.host import report
 from vm_run.messages import describe, describe_ending
-from vm_run.options import Ending
+from vm_run.reboot import Ending
 from vm_spec import Context, loads, select
 from vm_spec.machine import Outcome
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from vm_spec.fault import VmError
+from vm_spec.frozen import TYPE_CHECKING
 from vm_state import stop_request
 from vm_state.lock import find_supervisor
-from vm_state.process import Process
-from vm_state.record import is_running, read_record
+from vm_state.record import open_process, read_record
+
+if TYPE_CHECKING:
+    from vm_state.process import Process
 
 
 class Lifetime:
@@ -28,20 +31,7 @@ class Lifetime:
             process = find_supervisor(self.directory, self.name)
         except VmError:  # the lock's owner is unknown: the hypervisor can be waited for
             process = None
-        return process or self._hypervisor()
-
-    def _hypervisor(self) -> Process | None:
-        record = read_record(self.directory)
-        if not is_running(record):
-            return None
-        try:
-            process = Process(int(record["pid"]), is_child=False)
-        except ProcessLookupError:
-            return None
-        if is_running(record):  # checked again: the pid may have been reused
-            return process
-        process.close()
-        return None
+        return process or open_process(read_record(self.directory))
 
     def goes_on(self) -> bool:
         """Whether the VM still runs; call it when the process has ended."""

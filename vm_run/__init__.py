@@ -8,13 +8,14 @@ from vm_spec.frozen import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vm_run import bhyve, qemu
-    from vm_run.options import Ending, Options
+    from vm_run.options import Options
     from vm_run.pci_slots import place
+    from vm_run.reboot import Ending
     from vm_run.session import run
 
 __all__ = ["Ending", "Options", "bhyve", "place", "qemu", "run"]
 
-_HOME = {"Ending": "options", "Options": "options", "run": "session", "place": "pci_slots"}
+_HOME = {"Ending": "reboot", "Options": "options", "run": "session", "place": "pci_slots"}
 
 
 def __getattr__(name: str) -> object:

@@ -10,12 +10,12 @@ from vm_spec.frozen import TYPE_CHECKING
 from vm_state import statedir
 from vm_state.lock import INHERITED, Lock, lock_path
 from vm_state.platform import boot_id
-from vm_state.process import Process
-from vm_state.record import is_running, read_record, write_record
+from vm_state.record import is_running, kill_process, open_process, read_record, write_record
 from vm_state.stop_request import ENDED
 
 if TYPE_CHECKING:
     from vm_run.options import Options
+    from vm_state.process import Process
     from vm_state.record import Record
 
 __all__ = ["Claim"]
@@ -67,78 +67,53 @@ class Claim:
                 ended guest left cannot be removed (70).
         """
         record = read_record(self.directory)
-        try:
-            if is_running(record):
-                self._meet_running(record, options)
-            else:
-                self.lock_description(force=options.force)
-        except BaseException:
-            self.release()
-            raise
-        if self.record:
+        runs = is_running(record)
+        if runs and options.recover:
+            self.record = record
+            if not INHERITED:
+                self.lock_description()
             return
+        if runs and not options.force:
+            raise self._unsupervised(record)
+        if runs:
+            kill_process(record)
+        self.lock_description(force=options.force)
         if options.recover:
             self.clean()
-            self.release()
             self.report_leftovers()
             raise self._nothing_to_recover()
         self.clear(again=True)
         self._sweep(("lock",))
 
-    def _meet_running(self, record: Record, options: Options) -> None:
-        """Does as the options say with a hypervisor that no vm-run supervises."""
-        if options.recover:
-            self.record = record
-            if not INHERITED:
-                self.lock_description()
-        elif options.force:
-            self._kill(record)
-            self.lock_description(force=True)
-        else:
-            fault = Fault(
-                problem=f"{self.name} is already running (pid {record['pid']}), unsupervised",
-                hint=f"take it over: vm-run --recover {self.name}; "
-                f"or kill it and start again: vm-run --force {self.name}",
-            )
-            raise VmError(fault, status=os.EX_TEMPFAIL)
-
-    def _kill(self, record: Record) -> None:
-        import select
-        import signal
-
-        try:
-            process = self.open_process(record)
-        except VmError:
-            return
-        process.send(signal.SIGKILL)
-        select.select([process.fd], [], [], 10)
-        process.close()
-
-    def open_process(self, record: Record) -> Process:
-        """The hypervisor of a record, by a descriptor that no later process can inherit.
-
-        Raises:
-            VmError: it has ended meanwhile (69).
-        """
-        try:
-            process = Process(int(record["pid"]), is_child=False)
-        except ProcessLookupError:
-            raise self._nothing_to_recover() from None
-        if not is_running(record):  # checked again: the number may be another's since
-            process.close()
-            raise self._nothing_to_recover()
-        return process
+    def _unsupervised(self, record: Record) -> VmError:
+        fault = Fault(
+            problem=f"{self.name} is already running (pid {record['pid']}), unsupervised",
+            hint=f"take it over: vm-run --recover {self.name}; "
+            f"or kill it and start again: vm-run --force {self.name}",
+        )
+        return VmError(fault, status=os.EX_TEMPFAIL)
 
     def _nothing_to_recover(self) -> VmError:
         hint = f"start it: vm-run {self.name}"
         fault = Fault(problem=f"{self.name} has no guest to recover", hint=hint)
         return VmError(fault, status=os.EX_UNAVAILABLE)
 
+    def open_hypervisor(self) -> Process:
+        """The hypervisor of the guest that is taken over.
+
+        Raises:
+            VmError: it has ended meanwhile (69).
+        """
+        process = open_process(self.record)
+        if process is None:
+            raise self._nothing_to_recover()
+        return process
+
     def lock_description(self, *, force: bool = False) -> None:
         """Takes the lock beside the description, if it is not ours yet.
 
         Raises:
-            VmError: somebody else has it (75).
+            VmError: another vm-run has it (75).
         """
         if self.lock or not self.file:
             return
@@ -190,7 +165,7 @@ class Claim:
             "since": time.time(),
         }
         try:
-            write_record(self.directory, common | record)
+            write_record(self.directory, record | common)
             statedir.replace_file(f"{self.directory}/pid", f"{record['pid']}\n")
         except OSError as error:
             problem = f"{self.directory}: cannot be written to: {error.strerror}"

@@ -1,4 +1,4 @@
-"""Who is told of a guest's events: the terminal, a file, the waiting parent of --detach."""
+"""Where a guest's events go: the terminal, a file, the waiting parent of --detach."""
 
 from __future__ import annotations
 

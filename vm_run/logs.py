@@ -1,8 +1,8 @@
-"""How much the logs of a running VM may take: they lie in memory where /run does.
+"""The size of a running VM's logs, which are in memory where /run is.
 
-A guest that writes for ever would fill it. The oldest part of a log that has grown too big is
-given back to the file system as a hole: no byte moves, so whoever reads goes on where it was, and
-the hypervisor's open file is none the wiser.
+A guest that never stops writing would fill it. The oldest part of a log that is too big becomes a
+hole in the file: no byte moves, so a reader continues where it was, and the hypervisor's open
+file stays as it is.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from vm_state.file_watch import FileWatch
 
 __all__ = ["KEPT", "LOGS", "MOST", "Logs"]
 
-MOST, KEPT = 8 << 20, 4 << 20  # bytes that a log may take, and what is left of one that took more
+MOST, KEPT = 8 << 20, 4 << 20  # bytes that a log may take, and the rest of one that took more
 LOGS = ("console.log", "com2.log", "com3.log", "com4.log", "hypervisor.log")
-_AFTER_S = 5.0  # from a change to the look at it, so that a busy guest does not keep us busy
+_AFTER_S = 5.0  # from a change to the check, so that a busy guest does not keep us busy
 _PAGE = 1 << 16
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # fallocate(2), linux/falloc.h
 
 
 class Logs:
-    """The logs in a state folder, kept small while a guest runs."""
+    """The logs in a state directory, kept small while a guest runs."""
 
-    def __init__(self, folder: str, most: int = MOST, kept: int = KEPT) -> None:
-        self.folder = folder
+    def __init__(self, directory: str, most: int = MOST, kept: int = KEPT) -> None:
+        self.directory = directory
         self.most = most
         self.kept = kept
-        self.look_at: float | None = None
-        self._growth = FileWatch(f"{folder}/{LOGS[0]}", self._changed)
-        self._growth.arm()
+        self.check_at: float | None = None
+        self._watch = FileWatch(f"{directory}/{LOGS[0]}", self._changed)
+        self._watch.arm()
 
     def _changed(self) -> None:
-        if self.look_at is None:
-            self.look_at = time.monotonic() + _AFTER_S
+        if self.check_at is None:
+            self.check_at = time.monotonic() + _AFTER_S
 
     def act(self, now: float) -> None:
-        """Cuts what has grown too big, when it is time to look."""
-        if self.look_at is None or now < self.look_at:
+        """Cuts what is too big, when a check is due."""
+        if self.check_at is None or now < self.check_at:
             return
-        self.look_at = None
-        self._growth.arm()
+        self.check_at = None
+        self._watch.arm()
         for name in LOGS:
-            cut(f"{self.folder}/{name}", self.most, self.kept)
+            cut(f"{self.directory}/{name}", self.most, self.kept)
 
     def close(self) -> None:
-        """Lets the logs go."""
-        self._growth.close()
+        """Stops watching."""
+        self._watch.close()
 
 
 def cut(path: str, most: int, kept: int) -> bool:
-    """Gives the oldest part of a file back, if it takes more than `most` bytes; whether it did."""
+    """Cuts the oldest part of a file, if it takes more than `most` bytes; whether it did."""
     try:
         found = os.stat(path, follow_symlinks=False)
         if found.st_blocks * 512 <= most:

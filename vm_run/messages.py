@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from vm_run.options import Ending
+    from vm_run.reboot import Ending
     from vm_spec.machine import Machine
 
 __all__ = ["describe", "describe_ending", "ended", "list_forwards", "say"]

@@ -1,14 +1,27 @@
-"""What a session is asked for beyond the description, and what it answers."""
+"""What a session is asked for beyond the description."""
 
 from __future__ import annotations
 
-from vm_run.reboot import Policy
 from vm_spec.frozen import TYPE_CHECKING, Value
 
 if TYPE_CHECKING:
     from vm_spec.machine import Outcome
 
-__all__ = ["Ending", "Options"]
+__all__ = ["Options", "Policy"]
+
+
+class Policy(Value):
+    """What the command line says of restarts.
+
+    Attributes:
+        reboot: whether there are any.
+        most: how many at the most; None: no limit.
+        on: the outcomes that restart, instead of the description's; None: the description's.
+    """
+
+    reboot: bool = True
+    most: int | None = None
+    on: tuple[Outcome, ...] | None = None
 
 
 class Options(Value):
@@ -43,38 +56,3 @@ class Options(Value):
     supervisor_pid_file: str = ""
     panic_on_failed_cleanup: bool = False
     extra: tuple[str, ...] = ()
-
-
-class Ending(Value):
-    """How a session ended.
-
-    Attributes:
-        outcome: how its last guest ended.
-        target: what that guest was.
-        asked: whether it was asked to end.
-        forced: whether it had to be forced.
-        detail: what the hypervisor's exit says beyond the outcome.
-        why: why it was not started again.
-        starts: how often it was started.
-        seconds: how long the last guest ran.
-        log: the last lines of the hypervisor's log, where it failed.
-    """
-
-    outcome: Outcome
-    target: str
-    asked: bool
-    forced: bool
-    detail: str
-    why: str
-    starts: int
-    seconds: float
-    log: tuple[str, ...] = ()
-
-    @property
-    def status(self) -> int:
-        """The exit status: 0 for an orderly end, 3 for a crash, 4 for the hypervisor's error."""
-        if self.outcome == "triple-fault":
-            return 3
-        if self.outcome == "error" or (self.outcome == "killed" and not self.asked):
-            return 4
-        return 0

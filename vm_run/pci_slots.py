@@ -14,6 +14,7 @@ from vm_spec.types import PciSlot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import NoReturn
 
     from vm_spec.devices import Emulation
     from vm_spec.machine import Description, Machine
@@ -68,10 +69,10 @@ def place(description: Description, machine: Machine) -> Placed:
     pinned = {d.slot for devices in [base, *targets] for d in devices if d.slot}
     everywhere = _assign(base, pinned | reserved)
     taken = pinned | reserved | set(everywhere.values())
-    slots = _selected(machine, everywhere, taken)
+    slots = _select(machine, everywhere, taken)
     board = _board(machine)
     if machine.cloud_init:
-        board[SEED] = _last(description, everywhere, taken)
+        board[SEED] = _place_cloud_init(description, everywhere, taken)
     _refuse_conflicts(machine, slots, board)
     shown = {label: board[label] for label in ("graphic", "tablet", SEED) if label in board}
     return Placed(
@@ -100,71 +101,58 @@ def _on_pci(devices: Iterable[Emulation]) -> list[Emulation]:
     return [device for device in devices if device.sits_on_pci]
 
 
-def _inherited(machine: Machine, base: Mapping[str, PciSlot]) -> dict[str, PciSlot]:
-    """The slots of the base's devices, and of those that replace one without naming a slot."""
-    return {
-        device.label: device.slot or base[device.label]
-        for device in _on_pci(machine.emulations)
-        if device.label in base
-    }
-
-
-def _selected(
+def _select(
     machine: Machine, base: Mapping[str, PciSlot], taken: set[PciSlot]
 ) -> dict[str, PciSlot]:
-    """The slots of a selected machine's devices; what a target adds is past what is taken."""
-    slots = _inherited(machine, base)
-    new = [device for device in _on_pci(machine.emulations) if device.label not in slots]
-    return slots | _assign(new, taken)
+    """The slots of a selected machine's devices.
 
-
-def _last(description: Description, base: Mapping[str, PciSlot], taken: set[PciSlot]) -> PciSlot:
-    """Where cloud-init's disk sits: the last storage slot that no target's device wants.
-
-    So it moves nothing, and a guest that counts its disks counts it last.
+    What replaces a device of the base without naming a slot inherits its slot; what a target adds
+    is past what is taken.
     """
-    machines = [select(description, target.name) for target in description.targets]
-    wanted = [_selected(machine, base, taken).values() for machine in machines]
-    used = {(slot.bus, slot.slot) for slots in (taken, *wanted) for slot in slots}
-    for bus in range(BUSES):
-        for slot in reversed(BANDS["storage"]):
-            if (bus, slot) not in used:
-                return PciSlot(bus=bus, slot=slot)
-    hint = "take devices away, or give some a slot of their own"
-    raise VmError(Fault(problem="has no slot: all for storage are taken", hint=hint, device=SEED))
+    devices = _on_pci(machine.emulations)
+    slots = {device.label: device.slot or base[device.label] for device in devices
+             if device.label in base}  # fmt: skip
+    return slots | _assign([device for device in devices if device.label not in slots], taken)
 
 
 def _assign(devices: list[Emulation], taken: set[PciSlot]) -> dict[str, PciSlot]:
     """Explicit slots as they are; the rest by band, in order, past what is taken."""
-    lanes = {band: _free(band, taken) for band in BANDS}
+    lanes = {band: _free(numbers, taken) for band, numbers in BANDS.items()}
     slots: dict[str, PciSlot] = {}
     for device in devices:
         slot = device.slot or next(lanes[device.band], None)
-        if slot is None:
-            raise VmError(_full(device))
-        slots[device.label] = slot
+        slots[device.label] = slot or _refuse(device.band, f"{device.kind} {device.label}")
     return slots
 
 
-def _free(band: str, taken: set[PciSlot]) -> Iterator[PciSlot]:
+def _place_cloud_init(
+    description: Description, base: Mapping[str, PciSlot], taken: set[PciSlot]
+) -> PciSlot:
+    """The last storage slot that no target's device needs.
+
+    So it moves nothing, and a guest that counts its disks counts it last.
+    """
+    machines = (select(description, target.name) for target in description.targets)
+    used = taken.union(*(_select(machine, base, taken).values() for machine in machines))
+    return next(_free(BANDS["storage"][::-1], used), None) or _refuse("storage", SEED)
+
+
+def _free(numbers: range, taken: set[PciSlot]) -> Iterator[PciSlot]:
     """The free slots of a band, on bus 0 and then on the buses behind it.
 
     A slot of which any function is taken is not free: a guest finds a device by function 0.
     """
     used = {(slot.bus, slot.slot) for slot in taken}
     for bus in range(BUSES):
-        for slot in BANDS[band]:
+        for slot in numbers:
             if (bus, slot) not in used:
                 yield PciSlot(bus=bus, slot=slot)
 
 
-def _full(device: Emulation) -> Fault:
-    return Fault(
-        problem=f"has no slot: all {BUSES * len(BANDS[device.band])} slots for {device.band} "
-        "devices are taken",
-        hint="take devices away, or give some a slot of their own",
-        device=f"{device.kind} {device.label}",
-    )
+def _refuse(band: str, device: str) -> NoReturn:
+    problem = f"has no slot: all {BUSES * len(BANDS[band])} slots for {band} devices are taken"
+    hint = "take devices away, or give some a slot of their own"
+    raise VmError(Fault(problem=problem, hint=hint, device=device))
 
 
 def _refuse_conflicts(
@@ -197,11 +185,10 @@ def _bridges(machine: Machine, slots: Mapping[str, PciSlot]) -> Iterator[tuple[s
 def _boot(description: Description, machine: Machine) -> tuple[str, ...]:
     """Storage devices in the order firmware tries them: the target's own first."""
     of_base = set(description.machine.emulations)
-    disks = [device for device in machine.emulations if _bootable(device)]
+    disks = [
+        device
+        for device in machine.emulations
+        if device.band == "storage"
+        and not (isinstance(device, Drive) and device.interface in ("pflash", "none"))
+    ]
     return tuple(device.label for device in sorted(disks, key=lambda device: device in of_base))
-
-
-def _bootable(device: Emulation) -> bool:
-    if isinstance(device, Drive) and device.interface in ("pflash", "none"):
-        return False
-    return device.band == "storage"

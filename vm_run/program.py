@@ -18,12 +18,11 @@ from vm_state.process import signal_name, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from subprocess import Popen
 
     from vm_spec.machine import Machine
 
 __all__ = [
-    "Descriptors", "Started", "hypervisor", "listen", "program", "run", "start", "start_beside",
+    "Descriptors", "Started", "hypervisor", "listen", "program", "run", "start",
 ]  # fmt: skip
 
 _ABOVE = 128  # our own descriptors are moved out of the way of the numbers that a child gets
@@ -135,26 +134,6 @@ def start(
         raise VmError(Fault(problem=problem), status=os.EX_UNAVAILABLE) from None
 
 
-def start_beside(argv: Sequence[str], environment: Mapping[str, str], log: str) -> Popen[bytes]:
-    """Starts a program beside us; its output is appended to a log.
-
-    Raises:
-        VmError: it does not exist (69).
-        OSError: the log cannot be opened.
-    """
-    import subprocess
-
-    with open(log, "ab") as file:
-        try:
-            return subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                env=os.environ | environment,
-            )  # fmt: skip
-        except OSError as error:
-            problem = f"{_shown(argv)}: {error.strerror}"
-            raise VmError(Fault(problem=problem), status=os.EX_UNAVAILABLE) from None
-
-
 def run(argv: Sequence[str], *, terminal: bool = False) -> str:
     """Runs a program to its end and returns its output.
 
@@ -165,8 +144,10 @@ def run(argv: Sequence[str], *, terminal: bool = False) -> str:
     Raises:
         VmError: it does not exist, or fails (69): with the line to copy and its last message.
     """
+    import shlex
     import subprocess
 
+    line = shlex.join(argv)
     pipe = None if terminal else subprocess.PIPE
     stdin = None if terminal else subprocess.DEVNULL
     try:
@@ -176,17 +157,11 @@ def run(argv: Sequence[str], *, terminal: bool = False) -> str:
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError) or "/" not in argv[0]
         hint = f"install {argv[0]}" if is_missing else ""
-        problem = f"{_shown(argv)}: {error.strerror}"
+        problem = f"{line}: {error.strerror}"
         raise VmError(Fault(problem=problem, hint=hint), status=os.EX_UNAVAILABLE) from None
     if done.returncode:
         code = done.returncode
         how = signal_name(-code) if code < 0 else f"exit status {code}"
-        problem = ": ".join([_shown(argv), how, *(done.stderr or "").strip().splitlines()[-1:]])
+        problem = ": ".join([line, how, *(done.stderr or "").strip().splitlines()[-1:]])
         raise VmError(Fault(problem=problem), status=os.EX_UNAVAILABLE)
     return done.stdout or ""
-
-
-def _shown(argv: Sequence[str]) -> str:
-    from shlex import join
-
-    return join(argv)

@@ -1,4 +1,4 @@
-"""What a service manager is told: sd_notify(3), the protocol of $NOTIFY_SOCKET."""
+"""Reports to a service manager: sd_notify(3), the protocol of $NOTIFY_SOCKET."""
 
 from __future__ import annotations
 

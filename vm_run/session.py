@@ -10,14 +10,15 @@ from vm_run.claim import Claim
 from vm_run.host.check import require
 from vm_run.launch import launch
 from vm_run.messages import describe_ending, list_forwards
-from vm_run.options import Ending, Options
+from vm_run.options import Options
 from vm_run.pci_slots import place
 from vm_run.program import hypervisor
-from vm_run.reboot import Boot, Stop, after
+from vm_run.reboot import Boot, Ending, Stop, Verdict, after
 from vm_spec.fault import VmError
-from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.frozen import TYPE_CHECKING, items
 from vm_spec.targets import select
 from vm_state.record import note_stopping, read_record
+from vm_state.statedir import replace_file
 from vm_state.stop_request import SIGNALS, write_ending
 from vm_state.terminal import Saved
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vm_run.logs import Logs
-    from vm_run.supervisor import Guest, Signals, Verdict
+    from vm_run.supervisor import Guest, Signals
     from vm_spec.machine import Description, Machine
     from vm_state.process import Process
     from vm_state.qmp import Qmp
@@ -90,7 +91,11 @@ class Session:
         self.options = options
         self.on_event = on_event
         self.claim = Claim(options.handle or description.name, description.file)
-        self.claim.settle(options)
+        try:
+            self.claim.settle(options)
+        except BaseException:
+            self.claim.release()
+            raise
         self.terminal = Saved()
         self.signals: Signals | None = None
         self.logs: Logs | None = None
@@ -115,7 +120,14 @@ class Session:
             verdict = self._supervise(guest)
             step = self._decide(verdict, machine)
             if isinstance(step, Stop):
-                return self._ending(verdict, step.why)
+                return Ending(
+                    **items(verdict),
+                    target=self.target,
+                    why=step.why,
+                    starts=len(self.starts),
+                    seconds=time.monotonic() - self.starts[-1],
+                    log=self.claim.read_log_end() if verdict.outcome == "error" else (),
+                )
             self.claim.clear(again=step.target == self.target)
             self.target = step.target
             self.report("restarting", outcome=verdict.outcome, target=self.target)
@@ -139,6 +151,7 @@ class Session:
                 self.report("note", text=text)
 
         from vm_state.process import Process
+        from vm_state.qmp import Qmp
 
         process = Process(started.pid, is_child=True)
         try:
@@ -146,8 +159,10 @@ class Session:
         except BaseException:  # without a record no other vm-run could take it over
             process.kill()
             raise
+        self._write_pid_files(process)
         self.report("started", pid=process.pid, target=self.target, argv=started.argv)
-        guest = self._watch(machine, process, _open_monitor(started.monitor))
+        qmp = None if started.monitor is None else Qmp.from_fd(started.monitor)
+        guest = self._watch(machine, process, qmp)
         self._start_script(machine, process)  # last: a script inherits no blocked signal
         return guest
 
@@ -156,13 +171,15 @@ class Session:
         from vm_state.qmp import Qmp
 
         record = self.claim.record
-        process = self.claim.open_process(record)
+        process = self.claim.open_hypervisor()
         path = f"{self.claim.directory}/supervisor.sock"
         qmp = Qmp.connect(path) if record.get("hypervisor") == "qemu" else None
         now = time.monotonic() - time.time()
         self.starts = [float(at) + now for at in record.get("starts", [])] or [time.monotonic()]
         guest = self._watch(machine, process, qmp)  # first: from here on signals are the guest's
-        self._write_record(machine, process, record.get("argv", []))
+        record.pop("stopping_since", None)
+        self.claim.write(record | {"stop_timeout": machine.stop_timeout})
+        self._write_pid_files(process)
         self.report("recovered", pid=process.pid, target=self.target)
         return guest
 
@@ -177,18 +194,12 @@ class Session:
         return self.guest
 
     def _write_record(self, machine: Machine, process: Process, argv: list[str]) -> None:
-        """Writes the record and the pid files; of a guest taken over, as it was started."""
         from vm_run.consoles import list_consoles
         from vm_state.process import started_at
         from vm_state.record import summarize
-        from vm_state.statedir import replace_file
 
-        kept, kind = self.claim.record, hypervisor(machine)
-        zero = time.time() - time.monotonic()
-        consoles = kept.get("consoles")
-        if consoles is None:
-            attached = not self.options.detached
-            consoles = list_consoles(machine, kind, self.claim.directory, attached=attached)
+        zero, kind = time.time() - time.monotonic(), hypervisor(machine)
+        directory, attached = self.claim.directory, not self.options.detached
         record = {
             "pid": process.pid,
             "started_at": started_at(process.pid),
@@ -196,12 +207,14 @@ class Session:
             "machine": machine.name,
             "stop_timeout": machine.stop_timeout,
             "argv": argv,
-            "outline": kept.get("outline") or summarize(machine),
+            "outline": summarize(machine),
             "target": self.target,
             "starts": [at + zero for at in self.starts[-(machine.reboot_limit + 1) :]],
-            "consoles": consoles,
+            "consoles": list_consoles(machine, kind, directory, attached=attached),
         }
         self.claim.write(record)
+
+    def _write_pid_files(self, process: Process) -> None:
         for path, pid in (
             (self.options.pid_file, process.pid),
             (self.options.supervisor_pid_file, os.getpid()),
@@ -215,14 +228,18 @@ class Session:
     def _start_script(self, machine: Machine, process: Process) -> None:
         if not machine.post_start_script:
             return
-        from vm_run.program import start_beside
+        import subprocess
 
-        environment = {"VM": self.claim.name, "VM_PID": str(process.pid), "VM_TARGET": self.target}
-        log = f"{self.claim.directory}/hypervisor.log"
+        variables = {"VM": self.claim.name, "VM_PID": str(process.pid), "VM_TARGET": self.target}
+        argv = machine.post_start_script
         try:
-            self.script = start_beside(machine.post_start_script, environment, log)
-        except VmError as error:  # the guest runs by now: it is not given up for a script
-            self.report("note", text=f"post_start_script: {error}")
+            with open(f"{self.claim.directory}/hypervisor.log", "ab") as log:
+                self.script = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    env=os.environ | variables,
+                )  # fmt: skip
+        except OSError as error:  # the guest runs by now: it is not given up for a script
+            self.report("note", text=f"post_start_script: {' '.join(argv)}: {error.strerror}")
 
     def _end_script(self) -> None:
         if self.script is None:
@@ -252,19 +269,6 @@ class Session:
         if verdict.asked or (self.signals and self.signals.take()):
             return Stop(why="it was asked to stop")
         return after(verdict.outcome, self.target, machine, self.options.policy, self.starts)
-
-    def _ending(self, verdict: Verdict, why: str) -> Ending:
-        return Ending(
-            outcome=verdict.outcome,
-            target=self.target,
-            asked=verdict.asked,
-            forced=verdict.forced,
-            detail=verdict.detail,
-            why=why,
-            starts=len(self.starts),
-            seconds=time.monotonic() - self.starts[-1],
-            log=self.claim.read_log_end() if verdict.outcome == "error" else (),
-        )
 
     def clean(self) -> None:
         """Removes what the last guest left: also pid files, and sockets that QEMU leaves."""
@@ -302,9 +306,3 @@ class Session:
             self.claim.report_leftovers()
         for left in self.claim.leftovers:
             self.report("note", text=left)
-
-
-def _open_monitor(fd: int | None) -> Qmp | None:
-    from vm_state.qmp import Qmp
-
-    return None if fd is None else Qmp.from_fd(fd)

@@ -11,8 +11,9 @@ import select
 import signal
 import time
 
+from vm_run.reboot import Verdict
 from vm_spec.fault import VmError
-from vm_spec.frozen import TYPE_CHECKING, Value
+from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.machine import Outcome
 from vm_state import stop_request
 from vm_state.process import signal_name
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Report = Callable[..., None]
 
-__all__ = ["Guest", "Signals", "Verdict", "supervise"]
+__all__ = ["Guest", "Signals", "supervise"]
 
 _VM_STOP = "vm-stop"  # who sends SIGUSR1
 _PRESS_EVERY_S = 10.0  # a guest that is still booting does not see the power button
@@ -40,22 +41,6 @@ _BY_REASON = {
     "guest-shutdown": "poweroff",
     "guest-panic": "triple-fault",
 }
-
-
-class Verdict(Value):
-    """How a guest ended.
-
-    Attributes:
-        outcome: in one word.
-        asked: whether it was asked to stop.
-        forced: whether it had to be forced.
-        detail: what the hypervisor's exit says beyond the outcome: `exit status 1`, `SIGKILL`.
-    """
-
-    outcome: Outcome
-    asked: bool = False
-    forced: bool = False
-    detail: str = ""
 
 
 class Signals:
@@ -96,8 +81,8 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 class Guest:
     """A hypervisor with its guest while it runs.
 
-    It runs; is asked to stop, when its power button is pressed again and again; is forced, when
-    the hypervisor is told to quit; and is killed. Each step has its deadline, monotonic seconds.
+    It runs until it is asked to stop, which presses its power button again and again; then it is
+    forced, which ends the hypervisor in its own way; then killed. Each step has a deadline.
 
     Attributes:
         process: the hypervisor.
@@ -184,7 +169,13 @@ class Guest:
         self._kill_at = time.monotonic() + _QUIT_S
         self._press_at = None
         self._report("forcing", why=why)
-        if not (self._send("quit") if self._is_qemu else self._cut_power()):
+        if self._is_qemu:
+            quits = self._send("quit")
+        else:
+            from vm_run.bhyve.bhyvectl import force_poweroff
+
+            quits = force_poweroff(self._name)
+        if not quits:
             self.process.send(signal.SIGKILL)
 
     def _send(self, command: str) -> bool:
@@ -195,11 +186,6 @@ class Guest:
         except OSError:
             return False
         return self.qmp is not None
-
-    def _cut_power(self) -> bool:
-        from vm_run.bhyve.bhyvectl import force_poweroff
-
-        return force_poweroff(self._name)
 
     def act(self, now: float) -> None:
         """Does what is due."""
@@ -294,7 +280,7 @@ def _wait(guest: Guest, signals: Signals, logs: Logs | None) -> set[int]:
     poll.register(signals.fd, select.POLLIN)
     if guest.qmp:
         poll.register(guest.qmp.socket, select.POLLIN)
-    deadlines = (guest.next_deadline(), logs.look_at if logs else None)
+    deadlines = (guest.next_deadline(), logs.check_at if logs else None)
     deadline = min((at for at in deadlines if at is not None), default=None)
     wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000 + 1
     return {fd for fd, _ in poll.poll(wait_ms)}

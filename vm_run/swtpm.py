@@ -25,8 +25,8 @@ from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.lock import take_flock
 from vm_state.platform import boot_id, which
-from vm_state.process import Process, started_at
-from vm_state.record import parse
+from vm_state.process import started_at
+from vm_state.record import open_process, parse
 
 if TYPE_CHECKING:
     from vm_spec.machine import Machine
@@ -39,7 +39,7 @@ LINK = "swtpm.lock"  # in the state directory: leads to the lock beside the TPM'
 
 _LOG_FD, _SOCKET_FD, _LIFELINE_FD, _LOCK_FD = 2, 3, 4, 5  # swtpm's descriptors
 _ENVIRONMENT = {"LANG": "C.UTF-8"}  # TPM_PATH and TPM_PORT would be obeyed
-_TIMEOUT_MS = 5000  # swtpm writes its state at each command, and so has little to do at its end
+_TIMEOUT_S = 5  # swtpm writes its state at each command, and so has little to do at its end
 
 
 def start(machine: Machine, directory: str, descriptors: Descriptors) -> None:
@@ -188,7 +188,7 @@ def lock_state(path: str, directory: str) -> int:
         _settle(fd, directory)
         if take_flock(fd):
             return fd
-        other = os.path.basename(str(_read_owner(fd).get("folder", "another VM")))
+        other = os.path.basename(str(parse(os.pread(fd, 4096, 0)).get("folder", "another VM")))
     except BaseException:
         os.close(fd)
         raise
@@ -205,55 +205,22 @@ def sign(fd: int, pid: int, directory: str) -> None:
 
 
 def _settle(fd: int, directory: str) -> None:
-    """Ends the swtpm that has a lock, if it is that of this state directory.
-
-    One that is our child is waited for in any case, or it would stay behind as a zombie.
-
-    Raises:
-        OSError: the file system has no locks.
-    """
-    owner = _read_owner(fd)
-    pid = owner.get("pid")
-    if not isinstance(pid, int) or not owner.items() >= _identify(directory).items():
+    """Ends the swtpm that has a lock, if it is that of this state directory."""
+    owner = parse(os.pread(fd, 4096, 0))
+    if not owner.items() >= _identify(directory).items():
         return
-    is_child = _is_child(pid)
-    if not is_child and take_flock(fd):
-        return
-    try:
-        process = Process(pid, is_child=is_child)
-    except OSError:  # it has ended, or its number is a thread's by now
-        return
-    try:
-        if started_at(pid) not in (0, owner.get("started_at")):  # the number is another's
-            return
-        _terminate(process)
-    finally:
+    process = open_process(owner)
+    if process:
+        process.send(signal.SIGTERM)
+        if not select.select([process.fd], [], [], _TIMEOUT_S)[0]:
+            process.kill()
         process.close()
-    os.ftruncate(fd, 0)
-
-
-def _terminate(process: Process) -> None:
-    waiting = select.poll()
-    waiting.register(process.fd, select.POLLIN)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        process.send(number)
-        if waiting.poll(_TIMEOUT_MS):
-            process.wait()
-            return
-
-
-def _is_child(pid: int) -> bool:
-    """Whether a process is ours to wait for; asks, and does not wait."""
     try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except OSError:
-        return False
-    return True
+        os.waitpid(owner["pid"], os.WNOHANG)  # or a child of ours would stay behind as a zombie
+    except (LookupError, TypeError, OSError):
+        pass
+    os.ftruncate(fd, 0)
 
 
 def _identify(directory: str) -> Record:
     return {"folder": directory, "host": os.uname().nodename, "boot_id": boot_id()}
-
-
-def _read_owner(fd: int) -> Record:
-    return parse(os.pread(fd, 4096, 0))

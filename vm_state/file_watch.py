@@ -25,7 +25,7 @@ _LINUX = hasattr(fcntl, "F_NOTIFY")
 class FileWatch:
     """A watch on a file; for the main thread.
 
-    Linux sends SIGIO, which also wakes whoever polls a `signal.set_wakeup_fd`.
+    Linux sends SIGIO, which also writes to the descriptor of `signal.set_wakeup_fd`.
 
     Attributes:
         fd: becomes readable on FreeBSD when the file has changed; -1 on Linux.

@@ -53,10 +53,10 @@ def take(fd: int, byte: int = 0, *, wait: bool = False) -> None:
     Args:
         fd: the file, open for writing.
         byte: which.
-        wait: whether to wait until whoever holds it lets go.
+        wait: whether to wait until it is unlocked.
 
     Raises:
-        BlockingIOError: somebody else holds it, and we do not wait.
+        BlockingIOError: another holds it, and we do not wait.
         OSError: the file system has no locks.
     """
     try:
@@ -71,7 +71,7 @@ def drop(fd: int, byte: int = 0) -> None:
 
 
 def is_held(fd: int, byte: int = 0) -> bool:
-    """Whether somebody else holds a byte; takes nothing, and reading is enough."""
+    """Whether another holds a byte; takes nothing, and reading is enough."""
     return _ask(fd, byte) != _request(fcntl.F_UNLCK, byte)
 
 
@@ -85,7 +85,7 @@ def owner_pid(fd: int) -> int:
 
 
 def is_at(fd: int, path: str) -> bool:
-    """Whether an open file is the one of this name: whoever held it may have removed it."""
+    """Whether an open file is the one of this name: its last owner may have removed it."""
     try:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except OSError:
@@ -146,7 +146,7 @@ class Lock:
             force: whether to take over a lock that another host left behind.
 
         Raises:
-            VmError: somebody holds it (75), with the owner's name.
+            VmError: it is held (75), with the owner's name.
             OSError: the file cannot be created.
         """
         fd, owner = _open_locked(path, name)
@@ -179,7 +179,7 @@ class Lock:
 def _open_locked(path: str, name: str) -> tuple[int, Record]:
     """A locked file, and what its last owner has left in it.
 
-    Whoever tries holds a second byte meanwhile, so that the loser finds the winner's name.
+    Each contender holds a second byte meanwhile, so that the loser finds the winner's name.
     """
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -220,7 +220,7 @@ def _left_behind(name: str, owner: Record) -> Fault:
 
 
 def is_locked(path: str) -> bool:
-    """Whether somebody holds the lock in a file; asks the kernel, and takes nothing."""
+    """Whether the lock in a file is held; asks the kernel, and takes nothing."""
     return _probe(path, is_held, False)
 
 

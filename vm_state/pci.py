@@ -16,13 +16,13 @@ def find(lookup: tuple[str, str]) -> str:
     Args:
         lookup: each 0x and 8 hex digits, the main id then the subsystem's.
     """
-    wanted = [part[start : start + 4].lower() for part in lookup for start in (2, 6)]
+    ids = [part[start : start + 4].lower() for part in lookup for start in (2, 6)]
     try:
         addresses = sorted(os.listdir(_DEVICES))
     except OSError:
         return ""
     for address in addresses:
-        if [_id(f"{_DEVICES}/{address}/{file}") for file in _IDS] == wanted:
+        if [_id(f"{_DEVICES}/{address}/{file}") for file in _IDS] == ids:
             return address
     return ""
 

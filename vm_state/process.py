@@ -59,9 +59,12 @@ class Process:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def kill(self) -> None:
-        """Ends a child of ours at once, and waits until it has."""
+        """Ends it at once, and waits until it has ended, at most 10 seconds."""
+        import select
+
         self.send(signal.SIGKILL)
-        self.wait()
+        if select.select([self.fd], [], [], _TIMEOUT_S)[0]:
+            self.wait()
 
     def close(self) -> None:
         """Lets go of the process."""

@@ -1,4 +1,4 @@
-"""QMP: how a running QEMU is asked and what it tells (qemu-qmp-ref(7)).
+"""QMP, the protocol of a running QEMU's monitor: commands and events (qemu-qmp-ref(7)).
 
 A small synchronous client of our own: the library for it costs 70 ms and 8 MB for every VM that
 runs (bench/start.py measures what this one costs).
@@ -7,6 +7,7 @@ runs (bench/start.py measures what this one costs).
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 
@@ -32,7 +33,7 @@ class Qmp:
         self.socket = connected
         self._unread = b""
         self._events: list[dict[str, Any]] = []
-        self._asked = 0
+        self._last_id = 0
 
     @classmethod
     def from_fd(cls, fd: int) -> Qmp:
@@ -44,7 +45,7 @@ class Qmp:
         """A monitor that listens at a path, past its greeting.
 
         Raises:
-            VmError: nobody listens there, or no answer came in time.
+            VmError: no QEMU listens there, or no answer came in time.
         """
         connected = socket.socket(socket.AF_UNIX)
         connected.settimeout(timeout_s)
@@ -54,13 +55,13 @@ class Qmp:
             qmp.execute("qmp_capabilities", timeout_s)
         except (OSError, VmError) as error:
             connected.close()
-            why = getattr(error, "strerror", None) or error
-            problem = f"the monitor does not answer: {why}"
-            raise VmError(Fault(file=path, problem=problem), status=75) from None
+            reason = getattr(error, "strerror", None) or error
+            problem = f"the monitor does not answer: {reason}"
+            raise VmError(Fault(file=path, problem=problem), status=os.EX_TEMPFAIL) from None
         return qmp
 
     def execute(self, command: str, timeout_s: float = 5.0, **arguments: object) -> Any:
-        """What a command returns.
+        """Executes a command and returns what it returns.
 
         Raises:
             VmError: QEMU refuses it (70).
@@ -68,11 +69,11 @@ class Qmp:
         """
         deadline = time.monotonic() + timeout_s
         self.socket.settimeout(timeout_s)
-        self._write(self._question(command), arguments)
+        self._write(self._new_command(command), arguments)
         return self._answer(command, deadline)
 
     def send_fd(self, fd: int, name: str, timeout_s: float = 5.0) -> None:
-        """Hands QEMU a descriptor, which other commands then mean by this name.
+        """Passes QEMU a descriptor, which other commands then refer to by this name.
 
         Raises:
             VmError: QEMU refuses it (70).
@@ -80,20 +81,20 @@ class Qmp:
         """
         deadline = time.monotonic() + timeout_s
         self.socket.settimeout(timeout_s)
-        message = self._question("getfd") | {"arguments": {"fdname": name}}
+        message = self._new_command("getfd") | {"arguments": {"fdname": name}}
         socket.send_fds(self.socket, [json.dumps(message).encode()], [fd])
         self._answer("getfd", deadline)
 
-    def _question(self, command: str) -> dict[str, object]:
-        self._asked += 1  # answers to what was only told may still be on their way
-        return {"execute": command, "id": self._asked}
+    def _new_command(self, command: str) -> dict[str, object]:
+        self._last_id += 1  # answers to `send` may still be on their way
+        return {"execute": command, "id": self._last_id}
 
     def _answer(self, command: str, deadline: float) -> Any:
         while True:
             self.socket.settimeout(max(0.001, deadline - time.monotonic()))
             for message in self._read():
-                if message.get("id") == self._asked:
-                    return _returned(message, command)
+                if message.get("id") == self._last_id:
+                    return _unpack(message, command)
 
     def send(self, command: str, **arguments: object) -> None:
         """Sends a command and does not wait for its answer."""
@@ -107,7 +108,7 @@ class Qmp:
         """The events that have come since the last call; never waits.
 
         Raises:
-            EOFError: QEMU has closed the connection, and every event was given out before.
+            EOFError: QEMU has closed the connection, and every event was returned before.
         """
         self.socket.setblocking(False)
         try:
@@ -132,19 +133,19 @@ class Qmp:
         return [message for message in messages if "event" not in message]
 
     def is_halted(self) -> bool:
-        """Whether every processor has stopped for good: halted with interrupts off.
+        """Whether every processor is halted with interrupts off.
 
         Source: qemu(1), monitor command `info registers`: HLT=1, and bit 9 (IF) of EFL clear.
         """
-        asked: Any = {"command-line": "info registers -a"}
-        shown = str(self.execute("human-monitor-command", **asked))
-        halted = shown.count("HLT=1")
-        flags = [int(part[:8], 16) for part in shown.split("EFL=")[1:]]
-        flags += [int(part[:8], 16) for part in shown.split("RFL=")[1:]]
+        arguments: Any = {"command-line": "info registers -a"}
+        text = str(self.execute("human-monitor-command", **arguments))
+        halted = text.count("HLT=1")
+        flags = [int(part[:8], 16) for part in text.split("EFL=")[1:]]
+        flags += [int(part[:8], 16) for part in text.split("RFL=")[1:]]
         return bool(flags) and halted == len(flags) and not any(flag & 0x200 for flag in flags)
 
     def close(self) -> None:
-        """Ends the connection; QEMU goes on."""
+        """Closes the connection; QEMU continues."""
         self.socket.close()
 
 
@@ -152,20 +153,20 @@ def _table(line: bytes) -> dict[str, Any]:
     """A line of QMP.
 
     Raises:
-        ConnectionResetError: whoever is at the other end does not speak it.
+        ConnectionResetError: it is none.
     """
     try:
         message: object = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ConnectionResetError("what it says is no QMP") from error
+        raise ConnectionResetError("it does not speak QMP") from error
     if not is_table(message):
-        raise ConnectionResetError("what it says is no QMP")
+        raise ConnectionResetError("it does not speak QMP")
     return message
 
 
-def _returned(message: dict[str, Any], command: str) -> Any:
+def _unpack(message: dict[str, Any], command: str) -> Any:
     if "return" in message:
         return message["return"]
     error = message.get("error")
     problem = f"QEMU refused {command}: {error.get('desc') if is_table(error) else error}"
-    raise VmError(Fault(problem=problem), status=70)
+    raise VmError(Fault(problem=problem), status=os.EX_SOFTWARE)

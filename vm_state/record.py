@@ -10,7 +10,7 @@ import time
 
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.platform import boot_id, is_bsd
-from vm_state.process import started_at
+from vm_state.process import Process, started_at
 from vm_state.statedir import replace_file
 
 if TYPE_CHECKING:
@@ -20,15 +20,9 @@ if TYPE_CHECKING:
     from vm_spec.machine import Machine
 
 __all__ = [
-    "Record",
-    "is_running",
-    "note_stopping",
-    "parse",
-    "read_file",
-    "read_record",
-    "summarize",
-    "write_record",
-]
+    "Record", "is_running", "kill_process", "note_stopping", "open_process", "parse",
+    "read_file", "read_record", "summarize", "write_record",
+]  # fmt: skip
 
 Record = dict[str, "Any"]
 _MOST = 1 << 20  # bytes
@@ -42,6 +36,26 @@ def read_record(directory: str) -> Record:
 def write_record(directory: str, record: Record) -> None:
     """Writes the record into a state directory; a reader sees the old one or the new one."""
     replace_file(f"{directory}/state.json", json.dumps(record, indent=1) + "\n")
+
+
+def open_process(record: Record) -> Process | None:
+    """The process that a record tells: pid, started_at and boot_id; None if it has ended."""
+    try:
+        process = Process(int(record["pid"]), is_child=False)
+    except (LookupError, TypeError, ValueError, OSError):
+        return None
+    if is_running(record):  # checked now: the number cannot be given to another any more
+        return process
+    process.close()
+    return None
+
+
+def kill_process(record: Record) -> None:
+    """Ends the process of a record at once, if it runs."""
+    process = open_process(record)
+    if process:
+        process.kill()
+        process.close()
 
 
 def note_stopping(directory: str) -> None:
@@ -71,7 +85,7 @@ def parse(content: bytes) -> Record:
 
 
 def is_running(record: Record) -> bool:
-    """Whether a record's hypervisor runs: the same pid, start of the process and boot."""
+    """Whether the process of a record runs: the same pid, start of the process and boot."""
     pid, started = record.get("pid"), record.get("started_at")
     if not isinstance(pid, int) or record.get("boot_id") != boot_id():
         return False

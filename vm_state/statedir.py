@@ -23,20 +23,20 @@ def _runtime() -> str:
     The XDG specification says to ignore a relative one. One that neither exists nor can be
     created, as in a job without a login, is passed over too.
     """
-    wanted = os.environ.get("XDG_RUNTIME_DIR", "")
-    if wanted.startswith("/") and (
-        os.path.lexists(wanted) or os.access(os.path.dirname(wanted), os.W_OK | os.X_OK)
+    preferred = os.environ.get("XDG_RUNTIME_DIR", "")
+    if preferred.startswith("/") and (
+        os.path.lexists(preferred) or os.access(os.path.dirname(preferred), os.W_OK | os.X_OK)
     ):
-        return wanted
+        return preferred
     return f"/tmp/vm-{os.getuid()}"  # noqa: S108  checked below
 
 
 def fallback_note() -> str:
     """What to tell the user when XDG_RUNTIME_DIR is passed over; empty when it is not."""
-    wanted, used = os.environ.get("XDG_RUNTIME_DIR", ""), _runtime()
-    if not wanted.startswith("/") or used == wanted:
+    preferred, used = os.environ.get("XDG_RUNTIME_DIR", ""), _runtime()
+    if not preferred.startswith("/") or used == preferred:
         return ""
-    return f"XDG_RUNTIME_DIR={wanted} does not exist; using {used}"
+    return f"XDG_RUNTIME_DIR={preferred} does not exist; using {used}"
 
 
 def longest_socket() -> int:

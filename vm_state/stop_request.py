@@ -10,6 +10,7 @@ import json
 import os
 import signal
 
+from vm_spec.fault import Fault, VmError
 from vm_spec.frozen import TYPE_CHECKING
 from vm_state.record import read_file
 from vm_state.statedir import replace_file
@@ -27,8 +28,16 @@ _LONGEST_S = 86400.0
 
 
 def write(directory: str, timeout_s: float | None) -> None:
-    """Writes how long the guest has to power off; None for the machine's stop_timeout."""
-    replace_file(f"{directory}/{_REQUEST}", json.dumps({"timeout": timeout_s}) + "\n")
+    """Writes how long the guest has to power off; None for the machine's stop_timeout.
+
+    Raises:
+        VmError: it cannot be written (74).
+    """
+    try:
+        replace_file(f"{directory}/{_REQUEST}", json.dumps({"timeout": timeout_s}) + "\n")
+    except OSError as error:
+        problem = f"{directory}: cannot be written to: {error.strerror}"
+        raise VmError(Fault(problem=problem), status=os.EX_IOERR) from None
 
 
 def take(directory: str) -> float | None:

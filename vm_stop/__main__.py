@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 
 from vm_spec.fault import printable
-from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.frozen import items
 from vm_state.cli import run_command
-
-if TYPE_CHECKING:
-    from typing import NoReturn
-
-    from vm_state.parser import Parser
-    from vm_stop.stopping import Answer
+from vm_state.parser import Parser
+from vm_stop.stopping import Answer, list_running, stop
 
 __all__ = ["entry", "main", "parser"]
 
@@ -30,9 +27,7 @@ of several the highest
 
 
 def parser() -> Parser:
-    """The parser; vm-stop(1) has the same words."""
-    from vm_state.parser import Parser
-
+    """The parser; vm-stop(1) has the same options."""
     made = Parser(
         "vm-stop",
         "vm-stop NAME... [--timeout S | --force] [--no-wait] [--json]\n"
@@ -41,8 +36,9 @@ def parser() -> Parser:
         EXAMPLES,
     )
     made.add_version()
-    made.add_argument("names", metavar="NAME", nargs="*", help="a running VM")
-    made.add_argument("--all", action="store_true", help="all your running VMs on this host")
+    which = made.add_mutually_exclusive_group(required=True)
+    which.add_argument("names", metavar="NAME", nargs="*", default=[], help="a running VM")
+    which.add_argument("--all", action="store_true", help="all your running VMs on this host")
     how = made.add_mutually_exclusive_group()
     how.add_argument("--timeout", metavar="S", type=_seconds, help="force it after S seconds")
     how.add_argument("-f", "--force", action="store_true", help="force it at once")
@@ -52,11 +48,9 @@ def parser() -> Parser:
 
 
 def _seconds(text: str) -> float:
-    import argparse
-
     if text.isascii() and text.isdigit() and int(text) <= 86400:
         return float(text)
-    raise argparse.ArgumentTypeError("must be a whole number of seconds, from 0 to 86400")
+    raise ArgumentTypeError("must be a whole number of seconds, from 0 to 86400")
 
 
 def main(argv: list[str]) -> int:
@@ -65,32 +59,22 @@ def main(argv: list[str]) -> int:
 
 
 def _stop(argv: list[str]) -> int:
-    made = parser()
-    call = made.parse_args(argv)
-    if call.all and call.names:
-        made.error("--all and names exclude each other")
-    if not (call.all or call.names):
-        made.error("the name of a VM is missing")
-    from vm_stop.stopping import Wish, list_running, stop
-
+    call = parser().parse_args(argv)
+    names: list[str] = list_running() if call.all else call.names
+    if not names and not call.json:
+        print("no VM of yours runs on this host")
     answers: list[Answer] = []
 
     def done(answer: Answer) -> None:
         answers.append(answer)
         if not call.json:
-            _show(answer)
+            _print(answer)
 
-    names: list[str] = list_running() if call.all else call.names
-    if not names and not call.json:
-        print("no VM of yours runs on this host")
-    stop(
-        names,
-        Wish(timeout_s=0.0 if call.force else call.timeout, wait=not call.no_wait),
-        _report,
-        done,
-    )
+    stop(names, 0.0 if call.force else call.timeout, _report, done, wait=not call.no_wait)
     if call.json:
-        print(_json(answers))
+        from json import dumps
+
+        print(dumps({"version": 1, "vms": list(map(items, answers))}, indent=1))
     return max((answer.status for answer in answers), default=0)
 
 
@@ -98,22 +82,14 @@ def _report(name: str, text: str) -> None:
     print(f"{name}: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def _show(answer: Answer) -> None:
+def _print(answer: Answer) -> None:
     stream = sys.stderr if answer.status else sys.stdout
     print(f"{printable(answer.name)}: {printable(answer.said)}", file=stream, flush=True)
     if answer.hint:
         print(f"  hint: {printable(answer.hint)}", file=stream, flush=True)
 
 
-def _json(answers: list[Answer]) -> str:
-    from json import dumps
-
-    from vm_spec.frozen import items
-
-    return dumps({"version": 1, "vms": [items(answer) for answer in answers]}, indent=1)
-
-
-def entry() -> NoReturn:
+def entry() -> None:
     """The console script."""
     sys.exit(main(sys.argv[1:]))
 

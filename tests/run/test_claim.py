@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.home import Home
+from tests.vm import LIMIT_S
 from vm_run.claim import Claim
 from vm_run.options import Options
 from vm_spec import VmError, load
@@ -37,7 +38,11 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def enter(description: Description, options: Options | None = None) -> Claim:
     claim = Claim(description.name, description.file)
-    claim.settle(options or Options())
+    try:
+        claim.settle(options or Options())
+    except VmError:
+        claim.release()
+        raise
     return claim
 
 
@@ -122,7 +127,7 @@ def test_a_living_guest_is_recovered_or_forced_and_never_started_again(
     claim.release()
     assert child.poll() is None
     enter(description, Options(force=True)).release()
-    assert child.wait(10) == -9
+    assert child.wait(LIMIT_S) == -9
 
 
 def test_a_number_that_is_a_strangers_now_is_never_killed(
@@ -132,10 +137,10 @@ def test_a_number_that_is_a_strangers_now_is_never_killed(
     claim = enter(description, Options(force=True))
     assert child.poll() is None
     assert {entry.name for entry in folder.iterdir()} == {"lock"}  # its leftovers are swept
-    with pytest.raises(VmError, match="no guest to recover"):
-        claim.open_process({"pid": child.pid, "started_at": 1, "boot_id": boot_id()})
-    with pytest.raises(VmError, match="no guest to recover"):
-        claim.open_process({"pid": 2**22 - 1})
+    for record in ({"pid": child.pid, "started_at": 1, "boot_id": boot_id()}, {"pid": 2**22 - 1}):
+        claim.record = record
+        with pytest.raises(VmError, match="no guest to recover"):
+            claim.open_hypervisor()
     claim.clean()
     claim.release()
     with pytest.raises(VmError, match="no guest to recover") as caught:

@@ -275,7 +275,7 @@ def test_it_comes_after_the_disks_and_is_not_booted() -> None:
 
 def test_when_every_slot_for_storage_is_taken_it_is_said() -> None:
     full = described([one("storage", f"d{number}") for number in range(72)], cloud_init={})
-    with pytest.raises(VmError, match="has no slot: all for storage are taken"):
+    with pytest.raises(VmError, match="has no slot: all 72 slots for storage"):
         place(full, full.machine)
 
 

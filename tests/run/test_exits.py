@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +97,22 @@ def test_77_for_what_somebody_else_could_have_written(vm: Vm) -> None:
     done = command(vm, "vm", **QEMU)
     assert done.returncode == 77
     assert "it can be written by everybody" in done.stderr
+
+
+def test_state_is_in_tmp_where_the_runtime_directory_cannot_be_made(vm: Vm) -> None:
+    """As in a job of a cluster: the variable is set, and no login has made the directory."""
+    vm.describe("")
+    name, gone = f"test{os.getpid()}", str(vm.folder / "no" / "login")
+    elsewhere = Path(f"/tmp/vm-{os.getuid()}/vm/{name}")
+    try:
+        done = command(vm, "-c", str(vm.file), name, XDG_RUNTIME_DIR=gone, **QEMU)
+        kept = {entry.name for entry in elsewhere.iterdir()}
+    finally:
+        shutil.rmtree(elsewhere, ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+    note = f"{name}: XDG_RUNTIME_DIR={gone} does not exist; using /tmp/vm-{os.getuid()}\n"
+    assert done.stderr.startswith(note)
+    assert kept == {"ended.json", "hypervisor.log"}
 
 
 def test_130_for_ctrl_c_before_anything_runs(vm: Vm) -> None:

@@ -89,7 +89,7 @@ def test_growth_is_told_once_each_time_it_is_asked_for(tmp_path: Path, wakeup: i
 
 
 def due(kept: logs.Logs) -> float | None:
-    return kept.look_at
+    return kept.check_at
 
 
 def test_the_supervisor_looks_at_logs_only_after_they_have_changed(

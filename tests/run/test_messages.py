@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vm_run.messages import describe, describe_ending, ended, list_forwards, say
-from vm_run.options import Ending
+from vm_run.reboot import Ending
 from vm_spec import Context, loads
 from vm_spec.machine import Outcome
 

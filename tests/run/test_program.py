@@ -55,16 +55,6 @@ def test_output_that_is_no_text_is_still_output() -> None:
     assert program.run(["printf", r"\377"]) == "\N{REPLACEMENT CHARACTER}"
 
 
-def test_a_program_beside_us_writes_into_a_log(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    words = ["sh", "-c", 'echo "$VM"; echo no >&2']
-    assert program.start_beside(words, {"VM": "web"}, str(log)).wait(60) == 0
-    assert log.read_text() == "web\nno\n"
-    with pytest.raises(VmError, match="/no/such thing': No such file") as caught:
-        program.start_beside(["/no/such thing"], {}, str(log))
-    assert caught.value.status == 69
-
-
 def test_a_spawned_program_has_the_descriptors_that_it_is_given_and_no_other() -> None:
     read, write = os.pipe()
     os.set_inheritable(write, False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.home import command
-from tests.vm import Vm
+from tests.vm import LIMIT_S, Vm
 from vm_run.sd_notify import message, to_manager
 
 
@@ -23,7 +23,7 @@ class Listener:
         self.socket.bind(address.replace("@", "\0"))
         self.heard: list[str] = []
 
-    def until(self, what: str, timeout_s: float = 60) -> None:
+    def until(self, what: str, timeout_s: float = LIMIT_S) -> None:
         """Waits until a line has come."""
         deadline = time.monotonic() + timeout_s
         while what not in self.lines:

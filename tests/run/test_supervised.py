@@ -13,7 +13,7 @@ import pytest
 from tests.home import Home, command
 from tests.run.fakes import freebsd
 from tests.run.fakes.kernel import Kernel
-from tests.vm import Vm
+from tests.vm import LIMIT_S, Vm
 from vm_state import statedir
 from vm_state.platform import boot_id
 from vm_state.process import started_at
@@ -33,7 +33,7 @@ def test_a_guest_that_was_restarted_is_stopped_like_the_first(vm: Vm, bhyve: Ker
     process = vm.start()
     freebsd.until_it_waits(vm)
     process.terminate()
-    done = vm.finish(process, 15)
+    done = vm.finish(process)
     assert [event["by"] for event in vm.events("stopping")] == ["SIGTERM"]
     assert process.returncode == 0, done.stderr
 
@@ -45,7 +45,7 @@ def test_a_script_that_is_missing_is_a_note_and_the_guest_goes_on(vm: Vm) -> Non
     process = vm.start()
     freebsd.until_it_waits(vm)
     process.terminate()
-    done = vm.finish(process, 15)
+    done = vm.finish(process)
     assert "vm: post_start_script: /no/such/script: No such file or directory\n" in done.stderr
     assert process.returncode == 0
 
@@ -54,7 +54,7 @@ def test_a_script_ends_with_its_guest(vm: Vm, bhyve: Kernel) -> None:
     bhyve.plan("1")
     with vm.file.open("a") as file:
         file.write('post_start_script = "sleep 1000"\n')
-    done = vm.finish(vm.start(), 15)
+    done = vm.finish(vm.start())
     assert done.returncode == 0, done.stderr
 
 
@@ -91,7 +91,7 @@ def test_streams_that_are_closed_are_no_bug(home: Home) -> None:
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == 0
@@ -100,7 +100,7 @@ def test_streams_that_are_closed_are_no_bug(home: Home) -> None:
 
 
 @pytest.fixture
-def orphan(home: Home) -> Iterator[subprocess.Popen[bytes]]:
+def unsupervised(home: Home) -> Iterator[subprocess.Popen[bytes]]:
     """A process that stands for a guest whose supervisor is gone."""
     home.vm.describe('[targets.two]\nmem = "1G"\n')
     process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
@@ -118,16 +118,32 @@ def orphan(home: Home) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_guest_that_cannot_be_taken_over_now_is_left_to_be_taken_over_later(
-    home: Home, orphan: subprocess.Popen[bytes]
+    home: Home, unsupervised: subprocess.Popen[bytes]
 ) -> None:
     said = home.says("vm", "--recover")  # nobody listens at its monitor
     assert said.status == 75, said.err
-    assert read_record(str(home.vm.state))["pid"] == orphan.pid
-    home.vm.describe("")  # and now its target is gone from the description
-    said = home.says("vm", "--recover")
-    assert said.status == 65, said.err
-    assert read_record(str(home.vm.state))["pid"] == orphan.pid
-    assert orphan.poll() is None
+    assert read_record(str(home.vm.state))["pid"] == unsupervised.pid
+    assert unsupervised.poll() is None
+
+
+def test_a_guest_whose_description_is_gone_is_supervised_and_not_restarted(
+    vm: Vm, bhyve: Kernel
+) -> None:
+    bhyve.plan("wait")
+    with vm.file.open("a") as file:
+        file.write('reboot_on = ["killed"]\n')
+    first = vm.start()
+    freebsd.until_it_waits(vm)
+    vm.kill(first)
+    vm.file.unlink()
+    second = vm.start("--recover")
+    vm.wait_for(lambda: vm.events("recovered"))
+    os.kill(vm.record["pid"], signal.SIGKILL)
+    done = vm.finish(second)
+    assert f"{vm.file}: cannot be read: No such file or directory; the guest is" in done.stderr
+    assert "guest was killed" in done.stderr
+    assert "not started again: nothing restarts it" in done.stderr
+    assert bhyve.vms() == []
 
 
 def test_events_that_cannot_be_written_are_refused_before_a_guest_starts(

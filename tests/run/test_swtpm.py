@@ -293,7 +293,7 @@ def test_one_that_does_not_end_is_killed(
     deaf.write_text(f"#!/bin/sh\ntrap '' TERM\necho deaf >{ready}\nexec sleep 1000\n")
     deaf.chmod(0o755)
     monkeypatch.setenv("PATH", f"{deaf.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(swtpm, "_TIMEOUT_MS", 200)
+    monkeypatch.setattr(swtpm, "_TIMEOUT_S", 0.2)
     pid = host.start()
     assert ready.read_text() == "deaf\n"
     swtpm.end(str(host.state("vm")))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.vm import LIMIT_S
 from vm_spec.fault import VmError
 from vm_state.qmp import Qmp
 
@@ -23,7 +24,7 @@ class Server:
 
     def __init__(self, end: socket.socket) -> None:
         self.end = end
-        self.end.settimeout(10)
+        self.end.settimeout(LIMIT_S)
         self._threads: list[threading.Thread] = []
 
     def says(self, *messages: object) -> None:
@@ -44,7 +45,7 @@ class Server:
     def close(self) -> None:
         """Goes away."""
         for thread in self._threads:
-            thread.join(10)
+            thread.join(LIMIT_S)
         self.end.close()
 
 
@@ -149,9 +150,8 @@ def test_a_server_that_speaks_no_qmp_is_one_that_has_gone(
 
     server.meanwhile(flood)
     with pytest.raises(EOFError):
-        for _ in range(500):
+        while select.select([qmp.socket], [], [], LIMIT_S)[0]:
             qmp.events()
-            time.sleep(0.01)
     qmp.close()
 
 
@@ -164,11 +164,9 @@ def test_no_answer_in_time_is_an_error_even_while_events_come(pair: tuple[Qmp, S
             server.says(event("RTC_CHANGE"))
 
     server.meanwhile(chatter)
-    before = time.monotonic()
     with pytest.raises(TimeoutError):
         qmp.execute("query-status", timeout_s=0.3)
     stop.set()
-    assert time.monotonic() - before < 3
     assert "RTC_CHANGE" in names(qmp)
 
 
@@ -232,7 +230,7 @@ def test_a_connection_is_past_its_greeting(listener: tuple[str, socket.socket]) 
     thread = threading.Thread(target=serve)
     thread.start()
     qmp = Qmp.connect(path)
-    thread.join(10)
+    thread.join(LIMIT_S)
     assert names(qmp) == ["RESUME"]
     qmp.close()
 
@@ -252,6 +250,6 @@ def test_a_monitor_that_does_not_answer_is_told_as_that(
     thread = threading.Thread(target=hang_up)
     thread.start()
     assert refusal(path).startswith("the monitor does not answer: it has closed the connection")
-    thread.join(10)
+    thread.join(LIMIT_S)
     gone = refusal(str(tmp_path / "gone"))
     assert gone == "the monitor does not answer: No such file or directory"

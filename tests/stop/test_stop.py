@@ -13,7 +13,7 @@ import pytest
 
 from tests.home import Home
 from tests.run.fakes import freebsd
-from tests.vm import Vm
+from tests.vm import LIMIT_S, Vm
 from vm_state import statedir, stop_request
 from vm_state.lock import Lock, holds, lock_path
 from vm_state.platform import boot_id
@@ -108,8 +108,8 @@ def test_a_vm_that_is_not_there_is_66_and_the_others_are_stopped_all_the_same(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ([], "the name of a VM is missing"),
-        (["--all", "vm"], "--all and names exclude each other"),
+        ([], "one of the arguments NAME --all is required"),
+        (["--all", "vm"], "argument NAME: not allowed with argument --all"),
         (["--timeout", "5", "--force", "vm"], "argument -f/--force: not allowed with"),
         (["--timeout", "-1", "vm"], "argument --timeout: must be a whole number of seconds"),
         (["--timeout", "99999", "vm"], "argument --timeout: must be a whole number of seconds"),
@@ -195,7 +195,7 @@ def test_a_vm_of_another_host_is_75_and_its_lock_stays(person: Person, held: boo
     said = person.stops("vm")
     assert said.status == 75
     if taken:
-        assert said.err == "vm: runs on far (pid 77)\n  hint: there: vm-stop vm\n"
+        assert said.err == "vm: is already running on far (pid 77)\n  hint: stop it on far\n"
         assert beside.exists()
         taken.release()
     else:
@@ -222,10 +222,11 @@ def test_a_monitor_that_does_not_answer_takes_force(
     assert is_untouched(stranger)
     killer = subprocess.run(
         [sys.executable, "-m", "vm_stop", "--force", "vm"],
-        env=person.home.vm.environment(), capture_output=True, text=True, timeout=60, check=False,
+        env=person.home.vm.environment(), capture_output=True, text=True, timeout=LIMIT_S,
+        check=False,
     )  # fmt: skip
     assert killer.returncode == 0, killer.stderr
-    assert stranger.wait(10) == -9
+    assert stranger.wait(LIMIT_S) == -9
 
 
 @pytest.fixture
@@ -250,7 +251,7 @@ def test_vm_run_does_the_work_and_says_how_it_ended(person: Person, bhyve: Vm) -
     assert said.status == 0, said.err
     assert said.out.startswith("vm: guest powered off (exit status 1) after ")
     assert said.err == "vm: powering off; forced after 15 s\n"
-    assert bhyve.finish(process, 15).returncode == 0
+    assert bhyve.finish(process).returncode == 0
     assert bhyve.events("stopping")[0]["by"] == "vm-stop"
     assert bhyve.events("stopping")[0]["timeout"] == 15
 

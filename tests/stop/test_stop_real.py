@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.person import Person
-from tests.vm import Vm
+from tests.vm import LIMIT_S, Vm
 from vm_state.process import started_at
 
 pytestmark = pytest.mark.real
@@ -29,7 +29,7 @@ def started_stop(vm: Vm, *words: str) -> subprocess.Popen[str]:
 def stop(vm: Vm, *words: str) -> subprocess.CompletedProcess[str]:
     """What `vm-stop WORDS...` says."""
     process = started_stop(vm, *words)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LIMIT_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -80,7 +80,7 @@ def test_asking_twice_forces_nothing_and_ctrl_c_only_ends_the_waiting(vm: Vm, gu
     longer = stop(vm, "vm", "--no-wait", "--timeout", "300")
     assert longer.stderr == "vm: powering off; forced after 300 s\n"
     waiting.send_signal(signal.SIGINT)
-    _, err = waiting.communicate(timeout=30)
+    _, err = waiting.communicate(timeout=LIMIT_S)
     assert waiting.returncode == 130
     assert err.endswith("vm: is still powering off\n")
     assert process.poll() is None
@@ -121,7 +121,7 @@ def test_a_vm_run_that_is_killed_while_it_stops_is_replaced(vm: Vm, guest: Path)
     waiting = started_stop(vm, "vm", "--timeout", "4")
     vm.wait_for(lambda: vm.events("stopping"))
     vm.kill(process)
-    out, err = waiting.communicate(timeout=60)
+    out, err = waiting.communicate(timeout=LIMIT_S)
     assert waiting.returncode == 0
     assert "its vm-run was killed; its guest still runs" in err
     assert out.startswith("vm: guest was killed, forced, after ")
