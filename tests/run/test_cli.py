@@ -202,7 +202,11 @@ def test_two_options_execute_another_command(
         raise KeyboardInterrupt  # nothing of vm-run comes after it
 
     monkeypatch.setattr(os, "execv", execv)
-    monkeypatch.setattr("vm_state.cli.argv_of", lambda command: [command])
+
+    def argv_of(command: str) -> list[str]:
+        return [command]
+
+    monkeypatch.setattr("vm_state.cli.argv_of", argv_of)
     assert main(words) == 130
     assert seen == executed
 
