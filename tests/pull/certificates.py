@@ -10,6 +10,15 @@ from tests.lacking import need
 
 _KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
+# What RFC 5280 wants of a server's certificate; Python 3.13 refuses one that lacks it.
+_STRICT = """\
+basicConstraints=critical,CA:FALSE
+keyUsage=critical,digitalSignature
+extendedKeyUsage=serverAuth
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+"""
+
 
 class Authority:
     """Somebody who signs certificates.
@@ -26,6 +35,7 @@ class Authority:
         self._openssl(
             "req", "-x509", *_KEY, "-keyout", self._key, "-out", self.file,
             "-subj", "/CN=a test's authority", "-days", "2",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         )  # fmt: skip
 
     def signed(self, *names: str, days: int = 2) -> ssl.SSLContext:
@@ -33,7 +43,7 @@ class Authority:
         request = self._made(names, "req", "-new", "-subj", "/CN=" + names[0].partition(":")[2])
         file = request.with_suffix(".pem")
         extensions = request.with_suffix(".ext")
-        extensions.write_text(f"subjectAltName={','.join(names)}\n")
+        extensions.write_text(f"subjectAltName={','.join(names)}\n{_STRICT}")
         self._openssl(
             "x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self._key,
             "-CAcreateserial", "-out", file, "-days", str(days), "-extfile", extensions,
