@@ -108,6 +108,6 @@ def can_be_bound(port: int) -> bool:
 
 
 def _unlockable(confdir: str, error: OSError) -> VmError:
-    problem = f"{plain(confdir)}/{LOCK} cannot be locked: {error.strerror}"
+    problem = f"{plain(confdir)}/{LOCK} cannot be locked: {error.strerror or error}"
     hint = "set VMCONF_DIR to a folder that you can write to"
     return VmError(Fault(problem=problem, hint=hint), status=_CANNOT)

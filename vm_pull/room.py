@@ -47,7 +47,7 @@ class Room:
             sweep(folder)
             lock = _claimed(path)
         except OSError as error:
-            problem = f"{error.filename or folder} cannot be made: {error.strerror}"
+            problem = f"{error.filename or folder} cannot be made: {error.strerror or error}"
             raise VmError(Fault(problem=problem), status=CANNOT_WRITE) from None
         if lock is None:
             hint = f"wait for it, or call this one otherwise: --name {name}-2"
@@ -75,7 +75,7 @@ class Room:
                 file.flush()
                 os.fsync(fd)
         except OSError as error:
-            problem = f"{self.path}/{name}: {error.strerror}"
+            problem = f"{self.path}/{name}: {error.strerror or error}"
             raise VmError(Fault(problem=problem), status=CANNOT_WRITE) from None
 
     def place(self, files: Sequence[tuple[str, str]], *, force: bool) -> None:
@@ -107,7 +107,7 @@ def _not_placed(error: OSError, path: str) -> VmError:
     if isinstance(error, FileExistsError):
         hint = "another name: --name NAME; to overwrite it: --force"
         return VmError(Fault(problem=f"{path} exists already", hint=hint), status=EXISTS)
-    return VmError(Fault(problem=f"{path}: {error.strerror}"), status=CANNOT_WRITE)
+    return VmError(Fault(problem=f"{path}: {error.strerror or error}"), status=CANNOT_WRITE)
 
 
 def _move(source: str, target: str, *, force: bool) -> None:

@@ -637,3 +637,8 @@ def test_requests_is_imported_only_to_ask() -> None:
     code = "import sys, vm_pull.net.web, vm_pull.net.local; sys.exit('requests' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0
+
+
+def test_an_error_without_a_reason_of_the_system_says_its_own() -> None:
+    error = trouble(socket.gaierror("the resolver stopped"), "https://a.example/")
+    assert str(error).startswith("a.example is not known: the resolver stopped\n")

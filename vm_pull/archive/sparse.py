@@ -50,7 +50,7 @@ class SparseFile:
         try:
             self.fd = os.open(name, flags, 0o600, dir_fd=folder)
         except OSError as error:
-            problem = f"{name} cannot be made: {error.strerror}"
+            problem = f"{name} cannot be made: {error.strerror or error}"
             hint = "look at the folder, and at what has that name there"
             raise VmError(Fault(problem=problem, hint=hint), status=74) from None
 
@@ -101,7 +101,7 @@ class SparseFile:
 
     def _trouble(self, error: OSError, needed: int) -> VmError:
         if error.errno not in _NO_SPACE:
-            problem = f"{self.name} cannot be written: {error.strerror}"
+            problem = f"{self.name} cannot be written: {error.strerror or error}"
             hint = "look at the file system's limits, and at ulimit -f"
             return VmError(Fault(problem=problem, hint=hint), status=74)
         room = os.fstatvfs(self.fd)

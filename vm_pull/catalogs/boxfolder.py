@@ -186,5 +186,5 @@ def _metadata(path: str) -> dict[str, object]:
 
 
 def _unreadable(path: str, error: OSError) -> NoReturn:
-    problem = f"{path} cannot be read: {error.strerror}"
+    problem = f"{path} cannot be read: {error.strerror or error}"
     raise VmError(Fault(problem=problem, hint=f"look at it: ls -l {path}"), status=_IO) from None

@@ -63,7 +63,7 @@ def _content(member: Member) -> Iterator[bytes]:
             left -= len(block)
             yield block
     except OSError as error:
-        problem = f"{member.path} cannot be read: {error.strerror}"
+        problem = f"{member.path} cannot be read: {error.strerror or error}"
         raise VmError(Fault(problem=problem), status=74) from None
     finally:
         os.close(fd)

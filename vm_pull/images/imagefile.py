@@ -60,7 +60,7 @@ class ImageFile:
         try:
             data = os.pread(self._fd, count, offset)
         except OSError as error:
-            problem = f"the {self.kind} cannot be read: {error.strerror}"
+            problem = f"the {self.kind} cannot be read: {error.strerror or error}"
             raise VmError(Fault(problem=problem), status=74) from None
         if len(data) != count:
             raise self.cut_short(what)

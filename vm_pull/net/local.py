@@ -100,13 +100,13 @@ def _read(fd: int, count: int, path: str) -> bytes:
     try:
         return os.read(fd, count)
     except OSError as error:
-        problem = f"{path} cannot be read: {error.strerror}"
+        problem = f"{path} cannot be read: {error.strerror or error}"
         raise VmError(Fault(problem=problem), status=_IO) from None
 
 
 def _unopened(path: str, error: OSError | ValueError) -> VmError:
     if isinstance(error, ValueError):
         return VmError(Fault(problem=f"{path} is no path"))
-    problem = f"{path} cannot be opened: {error.strerror}"
+    problem = f"{path} cannot be opened: {error.strerror or error}"
     missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
     return VmError(Fault(problem=problem), status=_MISSING if missing else _REFUSED)

@@ -83,11 +83,15 @@ def _way(cause: BaseException, url: str) -> VmError | None:
     match cause:
         case socket.gaierror():
             hint = "is the name right, and is there a network?"
-            return AbsentError(Fault(problem=f"{place} is not known: {cause.strerror}", hint=hint))
+            return AbsentError(
+                Fault(problem=f"{place} is not known: {cause.strerror or cause}", hint=hint)
+            )
         case TimeoutError() | urllib3.exceptions.TimeoutError():
             return unanswered(url)
         case OSError() if cause.errno in _ABSENT:
-            return AbsentError(Fault(problem=f"{place} cannot be reached: {cause.strerror}"))
+            return AbsentError(
+                Fault(problem=f"{place} cannot be reached: {cause.strerror or cause}")
+            )
         case (
             requests.exceptions.InvalidProxyURL()
             | requests.exceptions.InvalidSchema()
