@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import signal
 import sys
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from vm_pull.cli import Call
     from vm_pull.pull import Pulled
 
+_SOON_S = 0.01
 _UNITS = ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 
 
@@ -90,9 +90,12 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
-    """Python drops what a signal raises while it runs a weak reference's callback, say."""
+    """Python drops what a signal raises while it runs a weak reference's callback, say.
+
+    It would drop it here too, so it is raised when this has returned.
+    """
     if lost.exc_type is KeyboardInterrupt:
-        _thread.interrupt_main(signal.SIGTERM)
+        signal.setitimer(signal.ITIMER_REAL, _SOON_S)
     else:
         sys.__unraisablehook__(lost)
 
@@ -100,6 +103,7 @@ def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
 def entry() -> None:
     """The console script; a hang-up or a polite end is an interrupt, and leaves nothing either."""
     sys.unraisablehook = _interrupt_again
+    signal.signal(signal.SIGALRM, _interrupt)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)

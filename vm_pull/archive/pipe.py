@@ -45,14 +45,17 @@ class _Producer:
     """A thread that takes blocks from an iterable and keeps a few of them ready.
 
     Attributes:
-        free: how many more blocks may be made ready.
+        free: something for each further block that may be made ready; no semaphore, since one that
+            is interrupted in its release can wake nobody the next time.
         ready: the blocks, and how they ended.
         unwanted: nobody takes blocks any more.
     """
 
     def __init__(self, blocks: Iterable[Any], depth: int) -> None:
         self._blocks = blocks
-        self.free = threading.Semaphore(depth)
+        self.free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(depth):
+            self.free.put(None)
         self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.unwanted = False
         # daemon: an interrupt before `ahead` has it must not leave a process that waits
@@ -68,13 +71,13 @@ class _Producer:
         self.ready.put(_Ended(error))
 
     def _produce(self) -> None:
-        self.free.acquire()
+        self.free.get()
         try:
             for block in self._blocks:
                 if self.unwanted:
                     return
                 self.ready.put(block)
-                self.free.acquire()
+                self.free.get()
         finally:
             close = getattr(self._blocks, "close", None)  # a generator holds things open
             if close is not None:
@@ -88,13 +91,13 @@ class _Producer:
                 if block.error is not None:
                     raise block.error
                 return
-            self.free.release()
+            self.free.put(None)
             yield block
 
     def end(self) -> None:
         """Waits for the thread, which makes at most one more block."""
         self.unwanted = True
-        self.free.release()
+        self.free.put(None)
         self._thread.join()
 
 
