@@ -138,9 +138,6 @@ class Guest:
         self._press_at = time.monotonic()
         self._force_at = self._press_at + self.stop_timeout_s
         self._report("stopping", by=by, timeout=self.stop_timeout_s)
-        if self._is_halted():
-            self._outcome = "halt"
-            self._force("its processors are halted")
 
     def _is_halted(self) -> bool:
         try:
@@ -149,8 +146,12 @@ class Guest:
             return False
 
     def _press(self) -> None:
-        """Presses the power button (ACPI)."""
+        """Presses the power button (ACPI), which a halted guest does not see."""
         self._press_at = time.monotonic() + _PRESS_EVERY_S
+        if self._is_halted():
+            self._outcome = "halt"
+            self._force("its processors are halted")
+            return
         if self.qmp:
             self._send("system_powerdown")
         elif self._is_qemu:
