@@ -211,11 +211,11 @@ def _settle(fd: int, directory: str) -> None:
         if not select.select([process.fd], [], [], _TIMEOUT_S)[0]:
             process.kill()
         process.close()
+        os.ftruncate(fd, 0)
     try:
         os.waitpid(owner["pid"], os.WNOHANG)  # or a child of ours would stay behind as a zombie
     except (LookupError, TypeError, OSError):
         pass
-    os.ftruncate(fd, 0)
 
 
 def _identify(directory: str) -> Record:
