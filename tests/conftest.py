@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import home as homes
 from tests.lacking import lacking
 from tests.vm import Vm
+
+# A machine that is busy with other things is slow, and proves nothing.
+settings.register_profile("vmman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("vmman")
 
 BUILD = Path(__file__).parent / "guest" / "build.sh"
 

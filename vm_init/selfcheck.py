@@ -29,8 +29,7 @@ def faults(lib: str = LIB, etc: str = ETC) -> list[str]:
     needed = [
         sys.executable,
         *filter(os.path.exists, sys.path),
-        f"{prefix}/bin",  # where sudo finds the helper
-        f"{prefix}/libexec/vmman/vm-init",
+        *(f"{prefix}/{part}" for part in ("bin", "libexec/vmman/vm-init")),  # sudo's rule has both
         f"{etc}/vmman/policy.toml",
         lib,
         *(os.path.join(at, name) for at, *names in os.walk(lib) for name in chain(*names)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 
@@ -88,8 +89,17 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Python drops what a signal raises while it runs a weak reference's callback, say."""
+    if lost.exc_type is KeyboardInterrupt:
+        _thread.interrupt_main(signal.SIGTERM)
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def entry() -> None:
     """The console script; a hang-up or a polite end is an interrupt, and leaves nothing either."""
+    sys.unraisablehook = _interrupt_again
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)

@@ -125,6 +125,7 @@ class Lab:
         self.check("groupadd", "--force", "vmusers")
         for user in USERS:
             self.check("useradd", "-m", "-U", "-G", "vmusers", "-s", "/bin/bash", user)
+            self.check("chmod", "755", f"/home/{user}")  # Debian 13 lets nobody else in
             self.check("mkdir", "-m", "755", f"/home/{user}/vm", user=user)
         return self
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from vm_pull.images.crew import Crew
+
+HOUSE = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("hands", [0, 1, 3])
@@ -75,3 +80,24 @@ def test_a_crew_that_is_left_in_an_error_leaves_no_thread() -> None:
         crew.do(lambda: None)
         raise KeyboardInterrupt
     assert alive() == []
+
+
+INTERRUPTED = """
+import threading
+start = threading.Thread.start
+def interrupted(thread):
+    start(thread)
+    raise KeyboardInterrupt
+threading.Thread.start = interrupted
+from vm_pull.archive.pipe import ahead
+from vm_pull.images.crew import Crew
+"""
+
+
+@pytest.mark.parametrize("begin", ["Crew(1)", "ahead(iter([1, 2, 3]), 1).__enter__()"])
+def test_an_interrupt_while_a_thread_starts_ends_the_process(begin: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED + begin], cwd=HOUSE, check=False,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr.endswith("KeyboardInterrupt\n")

@@ -71,6 +71,32 @@ def test_threat_b21_interrupted_while_it_fetches_it_leaves_nothing(
     assert "Traceback" not in user.said()
 
 
+LOST = """
+import os, signal, sys, weakref
+from vm_pull import __main__ as command
+
+class Thing: pass
+
+def pulls(argv):
+    thing = Thing()
+    kept = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.Signals[argv[0]]))
+    del thing
+    for _ in range(1000): pass
+    return 0
+
+command._main = pulls
+command.entry()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_threat_b21_an_interrupt_that_python_drops_is_raised_again(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOST, name], cwd=HOUSE, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_threat_b21_killed_hard_it_leaves_what_the_next_sweeps(user: Puller) -> None:
     box = libvirt_box(qcow2(user.folder, os.urandom(2 * MIB) + DISK))
     held = Held(user, box, len(box) - 4096)

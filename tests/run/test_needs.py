@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -318,6 +319,9 @@ mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=755 nodes /mnt
 mknod -m {mode} /mnt/tun c 10 200
 mount --bind /mnt/tun /dev/net/tun
+mkdir /mnt/house /mnt/site  # the checkout may be one that only root can read
+mount --bind {house} /mnt/house
+mount --bind {site} /mnt/site
 ip tuntap add dev t0 mode tap user {owner}
 exec setpriv --reuid 65533 --regid 65533 --clear-groups "$@"
 """
@@ -335,12 +339,17 @@ exec setpriv --reuid 65533 --regid 65533 --clear-groups "$@"
 def test_a_real_tap_is_its_owners_where_taps_open(
     mode: int, owner: int, status: int, said: str
 ) -> None:
-    script = IN_A_NAMESPACE.format(mode=mode, owner=owner)
-    words = ["-c", "-", "v", "--check"]
+    site = sysconfig.get_path("purelib")
+    script = IN_A_NAMESPACE.format(mode=mode, owner=owner, house=HOUSE, site=site)
+    words = [os.path.realpath(sys.executable), "-m", "vm_run", "-c", "-", "v", "--check"]
     done = subprocess.run(
-        ["unshare", "-nm", "sh", "-ec", script, "sh", sys.executable, "-m", "vm_run", *words],
+        ["unshare", "-nm", "sh", "-ec", script, "sh", *words],
         input='[net.lan]\nname = "t0"\n',
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), "QEMU_BIN": "/bin/true"},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": "/mnt/house:/mnt/site",
+            "QEMU_BIN": "/bin/true",
+        },
         capture_output=True,
         text=True,
         timeout=60,

@@ -55,7 +55,8 @@ class _Producer:
         self.free = threading.Semaphore(depth)
         self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.unwanted = False
-        self._thread = threading.Thread(target=self._run, name="vm-pull-ahead")
+        # daemon: an interrupt before `ahead` has it must not leave a process that waits
+        self._thread = threading.Thread(target=self._run, name="vm-pull-ahead", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:

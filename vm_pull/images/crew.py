@@ -38,8 +38,10 @@ class Crew:
         self._places = _WAITING * count
         self._works: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
+        # daemon: an interrupt before the `with` is entered must not leave a process that waits
         self._threads = [
-            threading.Thread(target=self._run, name="vm-pull-hand") for _ in range(count)
+            threading.Thread(target=self._run, name="vm-pull-hand", daemon=True)
+            for _ in range(count)
         ]
         for thread in self._threads:
             thread.start()
