@@ -35,7 +35,7 @@ def test_pull_list_run_console_stop_list(user: Puller, terminal: Terminal) -> No
         "vm-run hello --detach",
         r"(?:hello: KVM does not work here, so the guest is emulated \(TCG\), which is slower\n)?"
         r"hello: 127\.0\.0\.1:\d+ is forwarded to guest port 22",
-        r"hello runs in the background; vm-list shows it, vm-stop hello ends it",
+        r"hello runs in the background; vm-list shows it, vm-stop hello stops it",
     )
     terminal.sees("vm-list", r"NAME   STATE .*", "─+", r"hello  running  default +1 +1G .*")
     at_the_console(terminal)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from vm_spec.fault import VmError
-from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.fault import Fault, VmError
 from vm_spec.library import load, names, read
 from vm_spec.types import VmName
-
-if TYPE_CHECKING:
-    from vm_spec.fault import Fault
 
 __all__ = ["find_groups"]
 

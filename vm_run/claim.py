@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import time
 
+from vm_run.options import Options
 from vm_spec.fault import Fault, VmError
-from vm_spec.frozen import TYPE_CHECKING
 from vm_state import statedir
 from vm_state.lock import INHERITED, Lock, lock_path
 from vm_state.platform import boot_id
-from vm_state.record import is_running, kill_process, open_process, read_record, write_record
+from vm_state.process import Process
+from vm_state.record import (
+    Record,
+    is_running,
+    kill_process,
+    open_process,
+    read_record,
+    write_record,
+)
 from vm_state.stop_request import ENDED
-
-if TYPE_CHECKING:
-    from vm_run.options import Options
-    from vm_state.process import Process
-    from vm_state.record import Record
 
 __all__ = ["Claim"]
 

@@ -56,18 +56,16 @@ def write_image(machine: Machine, directory: str) -> str:
     """Writes the image into the state directory; returns a note for the user, mostly empty.
 
     Raises:
-        VmError: a file cannot be read or is too large (69), or the image not be written (74).
+        VmError: a file cannot be read or is too large (69).
+        OSError: the image cannot be written.
     """
     if machine.cloud_init is None:
         return ""
     files = read_files(machine)
     path = f"{directory}/{NAME}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(path, flags, 0o600), "wb") as file:  # it may hold passwords
-            file.write(image(VOLUME, files))
-    except OSError as error:
-        raise VmError(Fault(problem=f"{path}: {error.strerror}"), status=os.EX_IOERR) from None
+    with open(os.open(path, flags, 0o600), "wb") as file:  # it may hold passwords
+        file.write(image(VOLUME, files))
     if _is_understood(files["user-data"]):
         return ""
     return (

@@ -6,11 +6,8 @@ import os
 
 from vm_run.resources import null_modem
 from vm_spec.devices import VirtioConsole
-from vm_spec.frozen import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from vm_spec.machine import Machine
-    from vm_state.record import Record
+from vm_spec.machine import Machine
+from vm_state.record import Record
 
 __all__ = ["list_consoles"]
 

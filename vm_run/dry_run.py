@@ -5,19 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from argparse import Namespace
 
-from vm_run.pci_slots import place
+from vm_run.argument import Argument
+from vm_run.pci_slots import Placed, place
 from vm_run.program import hypervisor, program
 from vm_spec.fault import VmError
-from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.machine import Description, Machine
 from vm_spec.targets import select
-
-if TYPE_CHECKING:
-    from argparse import Namespace
-
-    from vm_run.argument import Argument
-    from vm_run.pci_slots import Placed
-    from vm_spec.machine import Description, Machine
 
 __all__ = ["check", "debug", "dry_run", "explain", "inspect", "schema", "targets"]
 

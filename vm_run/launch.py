@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 
-from vm_run.program import Descriptors, hypervisor
+from vm_run.claim import Claim
+from vm_run.options import Options
+from vm_run.pci_slots import Placed
+from vm_run.program import Descriptors, Started, hypervisor
 from vm_spec.fault import Fault, VmError
-from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.machine import Machine
 from vm_state.lock import INHERITED
-
-if TYPE_CHECKING:
-    from vm_run.claim import Claim
-    from vm_run.options import Options
-    from vm_run.pci_slots import Placed
-    from vm_run.program import Started
-    from vm_spec.machine import Machine
 
 __all__ = ["launch"]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from vm_spec.frozen import TYPE_CHECKING, Value
-
-if TYPE_CHECKING:
-    from vm_spec.machine import Outcome
+from vm_spec.frozen import Value
+from vm_spec.machine import Outcome
 
 __all__ = ["Options", "Policy"]
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from vm_spec.fault import VmError
-from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.library import find, load
 from vm_spec.machine import Description, HypervisorName, Machine, Target
 from vm_spec.targets import DEFAULT, select
 from vm_spec.types import Label, VmName
-from vm_state.record import is_running, read_record
+from vm_state.record import Record, is_running, read_record
 from vm_state.statedir import directory, names
-
-if TYPE_CHECKING:
-    from vm_state.record import Record
 
 __all__ = ["load_recorded"]
 

@@ -23,17 +23,14 @@ from vm_state.stop_request import SIGNALS, write_ending
 from vm_state.terminal import Saved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from subprocess import Popen
-    from typing import Any
 
+    from vm_run.events import OnEvent
     from vm_run.logs import Logs
     from vm_run.supervisor import Guest, Signals
     from vm_spec.machine import Description, Machine
     from vm_state.process import Process
     from vm_state.qmp import Qmp
-
-    OnEvent = Callable[[dict[str, Any]], None]
 
 __all__ = ["Options", "run"]
 

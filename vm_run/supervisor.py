@@ -87,6 +87,7 @@ class Guest:
     Attributes:
         process: the hypervisor.
         qmp: its monitor; None for bhyve, and when the connection is lost.
+        report: is called with an event and its keys.
         forced: whether it was forced.
         stop_timeout_s: how long it has to power off when asked.
     """
@@ -96,21 +97,16 @@ class Guest:
     ) -> None:
         self.process = process
         self.qmp = qmp
+        self.report = report
+        self.is_qemu = qmp is not None
         self.forced = False
         self.stop_timeout_s: float = machine.stop_timeout
         self._name = machine.name
         self._directory = directory
-        self._report = report
-        self._is_qemu = qmp is not None
         self._outcome: str | None = None
         self._force_at: float | None = None
         self._press_at: float | None = None
         self._kill_at: float | None = None
-
-    def report_running(self) -> None:
-        """Reports that a bhyve runs; QEMU itself says when it does."""
-        if not self._is_qemu:
-            self._report("running")
 
     def handle_signal(self, name: str) -> None:
         """Asks the guest to power off; a second signal forces it, but vm-stop's does not."""
@@ -137,10 +133,7 @@ class Guest:
     def _ask_to_stop(self, by: str) -> None:
         self._press_at = time.monotonic()
         self._force_at = self._press_at + self.stop_timeout_s
-        self._report("stopping", by=by, timeout=self.stop_timeout_s)
-        if self._is_halted():
-            self._outcome = "halt"
-            self._force("its processors are halted")
+        self.report("stopping", by=by, timeout=self.stop_timeout_s)
 
     def _is_halted(self) -> bool:
         try:
@@ -149,11 +142,15 @@ class Guest:
             return False
 
     def _press(self) -> None:
-        """Presses the power button (ACPI)."""
+        """Presses the power button (ACPI), which a halted guest does not see."""
         self._press_at = time.monotonic() + _PRESS_EVERY_S
+        if self._is_halted():
+            self._outcome = "halt"
+            self._force("its processors are halted")
+            return
         if self.qmp:
             self._send("system_powerdown")
-        elif self._is_qemu:
+        elif self.is_qemu:
             self.process.send(signal.SIGTERM)
         else:
             from vm_run.bhyve.ending import press
@@ -168,8 +165,8 @@ class Guest:
         self.forced = True
         self._kill_at = time.monotonic() + _QUIT_S
         self._press_at = None
-        self._report("forcing", why=why)
-        if self._is_qemu:
+        self.report("forcing", why=why)
+        if self.is_qemu:
             quits = self._send("quit")
         else:
             from vm_run.bhyve.bhyvectl import force_poweroff
@@ -214,7 +211,7 @@ class Guest:
         """Source: qemu-qmp-ref(7)."""
         match event["event"]:
             case "RESUME":
-                self._report("running")
+                self.report("running")
             case "GUEST_PANICKED":
                 self._outcome = "triple-fault"
             case "SUSPEND_DISK":
@@ -238,7 +235,7 @@ class Guest:
         """The outcome, and what the exit code says beyond it; None for neither."""
         if code is None:
             return self._outcome, ""
-        if not self._is_qemu:
+        if not self.is_qemu:
             from vm_run.bhyve.ending import judged
 
             return judged(code, self._directory, asked=asked)
@@ -262,7 +259,8 @@ class Guest:
 
 def supervise(guest: Guest, signals: Signals, logs: Logs | None = None) -> Verdict:
     """Passes signals on and keeps logs small until a hypervisor has ended, and says how."""
-    guest.report_running()
+    if not guest.is_qemu:  # QEMU itself says when it runs
+        guest.report("running")
     while guest.process.fd not in _wait(guest, signals, logs):
         for name in signals.take():
             guest.handle_signal(name)

@@ -22,15 +22,11 @@ import signal
 from vm_run.program import Descriptors, hypervisor, listen
 from vm_run.program import start as start_program
 from vm_spec.fault import Fault, VmError
-from vm_spec.frozen import TYPE_CHECKING
+from vm_spec.machine import Machine
 from vm_state.lock import take_flock
 from vm_state.platform import boot_id, which
 from vm_state.process import started_at
-from vm_state.record import open_process, parse
-
-if TYPE_CHECKING:
-    from vm_spec.machine import Machine
-    from vm_state.record import Record
+from vm_state.record import Record, open_process, parse
 
 __all__ = ["LIFELINE_FD", "LINK", "end", "lock_state", "sign", "start"]
 
@@ -215,11 +211,11 @@ def _settle(fd: int, directory: str) -> None:
         if not select.select([process.fd], [], [], _TIMEOUT_S)[0]:
             process.kill()
         process.close()
+        os.ftruncate(fd, 0)
     try:
         os.waitpid(owner["pid"], os.WNOHANG)  # or a child of ours would stay behind as a zombie
     except (LookupError, TypeError, OSError):
         pass
-    os.ftruncate(fd, 0)
 
 
 def _identify(directory: str) -> Record:

@@ -249,7 +249,7 @@ def test_a_machine_without_a_screen_is_told_so(vm: Vm) -> None:
     done = command(vm, vm.name, "--screenshot", "shot.png")
     assert (done.returncode, done.stdout) == (66, "")
     hint = "hint: add [graphic] to its description, and start it again"
-    assert done.stderr == f"vm-run: vm has no screen\n  {hint}\n"
+    assert done.stderr == f"vm-console: vm has no screen\n  {hint}\n"
     assert not (vm.folder / "shot.png").exists()
     page = subprocess.run(
         [sys.executable, "-m", "vm_console", "--web", vm.name],

@@ -201,11 +201,10 @@ def test_two_options_execute_another_command(
         seen.extend(argv)
         raise KeyboardInterrupt  # nothing of vm-run comes after it
 
+    def argv_of(name: str) -> list[str]:
+        return [name]
+
     monkeypatch.setattr(os, "execv", execv)
-
-    def argv_of(command: str) -> list[str]:
-        return [command]
-
     monkeypatch.setattr("vm_state.cli.argv_of", argv_of)
     assert main(words) == 130
     assert seen == executed

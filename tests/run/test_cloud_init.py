@@ -150,9 +150,8 @@ def test_the_image_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_link_in_the_place_of_the_image_is_not_followed(tmp_path: Path) -> None:
     made = machine(tmp_path, "")
     (tmp_path / "cloud-init.iso").symlink_to(tmp_path / "user-data")
-    with pytest.raises(VmError) as caught:
+    with pytest.raises(OSError, match="symbolic links"):  # which a start reports, with status 74
         cloud_init.write_image(made, str(tmp_path))
-    assert caught.value.status == 74
     assert (tmp_path / "user-data").read_text() == CONFIG
 
 

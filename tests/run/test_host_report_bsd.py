@@ -82,9 +82,12 @@ def test_the_way_to_a_vm_is_shown_with_why_there_is_no_shorter_one(
     ],
 )
 def test_without_any_way_to_a_vm_no_guest_can_run(
-    reported: Reported, bhyve: Bhyve, hint: str
+    reported: Reported, monkeypatch: pytest.MonkeyPatch, bhyve: Bhyve, hint: str
 ) -> None:
-    (reported.home.bin / "vm-init").unlink()
+    def find_nothing(_: str) -> None:
+        return None
+
+    monkeypatch.setattr(freebsd_report, "which", find_nothing)
     found = reported.result(bhyve, "way")
     assert found[0] == "missing"
     assert found[2].startswith(hint.format(library.context("").user))

@@ -203,42 +203,28 @@ def test_two_vms_cannot_have_one_tpm(host: Host) -> None:
     assert runs(first)
 
 
-def test_the_swtpm_of_another_host_is_not_taken_for_ours(host: Host, tmp_path: Path) -> None:
-    home, state = tmp_path / "vm.tpm", host.state("vm")
-    home.mkdir()
-    with (
-        (home / "vm-run.lock").open("w") as lock,
-        subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other,
-    ):
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        swtpm.sign(lock.fileno(), other.pid, str(state))
-        signed = json.loads((home / "vm-run.lock").read_text()) | {"host": "far"}
-        (home / "vm-run.lock").write_text(json.dumps(signed))
-        try:
-            with pytest.raises(VmError, match="is the TPM of vm, which is running"):
-                host.start()
-            assert other.poll() is None
-        finally:
-            other.kill()
-
-
-@pytest.mark.parametrize("held", [True, False])
-def test_a_process_that_has_the_number_of_an_earlier_swtpm_is_left_alone(
-    host: Host, tmp_path: Path, held: bool
+@pytest.mark.parametrize(
+    ("changes", "held"),
+    [({"host": "far"}, True), ({"started_at": 1}, True), ({"started_at": 1}, False)],
+)
+def test_a_process_that_has_the_number_of_another_swtpm_is_left_alone(
+    host: Host, tmp_path: Path, changes: dict[str, Any], held: bool
 ) -> None:
+    """Of one on another host, or of one that has ended."""
     home, state = tmp_path / "vm.tpm", host.state("vm")
     home.mkdir()
+    path = home / "vm-run.lock"
     with (
-        (home / "vm-run.lock").open("w") as lock,
+        path.open("w") as lock,
         subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as other,
     ):
         swtpm.sign(lock.fileno(), other.pid, str(state))
-        signed: dict[str, Any] = json.loads((home / "vm-run.lock").read_text())
-        (home / "vm-run.lock").write_text(json.dumps(signed | {"started_at": 1}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
         if held:
             fcntl.flock(lock, fcntl.LOCK_EX)
+        busy = pytest.raises(VmError, match="is the TPM of vm, which is running")
         try:
-            with pytest.raises(VmError) if held else contextlib.nullcontext():
+            with busy if held else contextlib.nullcontext():
                 host.start()
             assert other.poll() is None
         finally:

@@ -103,9 +103,9 @@ def test_a_guest_without_a_vm_run_is_still_at_its_console_and_is_stopped(
         vm.kill(process)
         person.types(b"echo still-$((2+2))\r")
         person.reads(b"still-4")
-        done = stop(vm, "vm")
+        done = stop(vm, "vm", "--timeout", "300")
         assert (done.returncode, done.stdout[:27]) == (0, "vm: guest powered off after")
-        assert done.stderr == "vm: powering off; forced after 60 s\n"
+        assert done.stderr == "vm: powering off; forced after 300 s\n"
         person.reads(b"vm: guest powered off after")
         assert person.leaves() == 0
     finally:
