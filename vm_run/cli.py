@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from vm_run.options import Options, Policy
+from vm_run.options import Options
+from vm_run.reboot import Policy
 from vm_spec.frozen import TYPE_CHECKING
 from vm_spec.machine import Outcome
 from vm_state.parser import Parser

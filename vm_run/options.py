@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
+from vm_run.reboot import Policy
 from vm_spec.frozen import Value
-from vm_spec.machine import Outcome
 
-__all__ = ["Options", "Policy"]
-
-
-class Policy(Value):
-    """What the command line says of restarts.
-
-    Attributes:
-        reboot: whether there are any.
-        most: how many at the most; None: no limit.
-        on: the outcomes that restart, instead of the description's; None: the description's.
-    """
-
-    reboot: bool = True
-    most: int | None = None
-    on: tuple[Outcome, ...] | None = None
+__all__ = ["Options"]
 
 
 class Options(Value):

@@ -7,10 +7,9 @@ from vm_spec.frozen import TYPE_CHECKING, Value
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vm_run.options import Policy
     from vm_spec.machine import Machine, Outcome
 
-__all__ = ["Boot", "Ending", "Stop", "Verdict", "after"]
+__all__ = ["Boot", "Ending", "Policy", "Stop", "Verdict", "after"]
 
 _WINDOW_S = 60.0
 
@@ -76,6 +75,20 @@ class Stop(Value):
     """
 
     why: str
+
+
+class Policy(Value):
+    """What the command line says of restarts.
+
+    Attributes:
+        reboot: whether there are any.
+        most: how many at the most; None: no limit.
+        on: the outcomes that restart, instead of the description's; None: the description's.
+    """
+
+    reboot: bool = True
+    most: int | None = None
+    on: tuple[Outcome, ...] | None = None
 
 
 def after(

@@ -12,7 +12,8 @@ import pytest
 from tests.home import Home, command
 from vm_run import cli
 from vm_run.__main__ import main
-from vm_run.options import Options, Policy
+from vm_run.options import Options
+from vm_run.reboot import Policy
 from vm_spec import Context, loads
 from vm_spec.fault import VmError
 from vm_spec.machine import Outcome

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vm_run.options import Policy
-from vm_run.reboot import Boot, Stop, after
+from vm_run.reboot import Boot, Policy, Stop, after
 from vm_spec.machine import Machine, Outcome
 from vm_spec.types import Label, VmName
 
