@@ -14,7 +14,7 @@ from typing import Any
 
 import vm_run
 import vm_spec
-from vm_run.options import Policy
+from vm_run.reboot import Policy
 from vm_spec.machine import Outcome
 
 
