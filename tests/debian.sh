@@ -91,7 +91,7 @@ inside() { # COMMAND...: as who it is for, with that one's home and no more than
         $(env | grep '^PIP_[A-Z_]*=[^ ]*$') ${certificates:+"PIP_CERT=$certificates"} "$@"
 }
 
-used() { df --output=used -B 1M "$chroot" | tail -n 1; }
+used() { du --summarize --one-file-system --block-size=1M "$chroot" | cut -f 1; }
 
 run_all() { # COMMAND...
     mount_system
