@@ -427,7 +427,7 @@ def test_a_name_that_is_no_host_is_told() -> None:
 
 
 def expired(authority: Authority) -> ssl.SSLContext:
-    return authority.signed("DNS:a.example", days=-1)
+    return authority.signed("DNS:a.example", days=0)
 
 
 def another_hosts(authority: Authority) -> ssl.SSLContext:
