@@ -77,12 +77,12 @@ class UserManager:
         units = self.folder / ".config" / "systemd" / "user"
         for made in (lib, programs, units):
             made.mkdir(parents=True)
-        for package in ("vm_spec", "vm_state", "vm_run"):
+        for package in ("vm_spec", "vm_state", "vm_run", "vm_stop"):
             copied(CHECKOUT / package, lib / package)
         for part in distribution("tomli").files or ():  # a compiled one has a library beside it
             (lib / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(str(part.locate()), lib / part)
-        for name, module in (("vm-run", "vm_run.__main__"), ("vm-stop", "vm_stop")):
+        for name, module in (("vm-run", "vm_run.__main__"), ("vm-stop", "vm_stop.__main__")):
             text = SCRIPT.format(python=PYTHON, lib=str(lib), module=module)
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)

@@ -99,7 +99,7 @@ def test_those_that_start_with_the_host_start_and_stop_in_order(
     assert [one["outcome"] for one in ended] == ["poweroff", "poweroff"]
     assert not any(one["forced"] for one in ended)
     said = manager.logs
-    assert said.index("second: guest powered off") < said.index("first: vm-stop: pressing")
+    assert said.index("second: guest powered off") < said.index("first: powering off")
 
 
 def test_the_unit_of_root_asks_vm_init_for_what_its_instance_says(manager: UserManager) -> None:
