@@ -26,6 +26,11 @@ _vmman() {
         operands='name words'
         words='com1 com2 com3 com4'
         ;;
+    vm-import)
+        options='-h --help --version'
+        valued=''
+        operands='file'
+        ;;
     vm-init)
         options='--check --dry-run --force --grants --help --release --self-check --version -h --for-user --job'
         valued='--for-user --job'
@@ -105,4 +110,4 @@ _vmman() {
     *) compopt -o default ;;
     esac
 }
-complete -F _vmman vm-console vm-init vm-list vm-pull vm-run vm-stop
+complete -F _vmman vm-console vm-import vm-init vm-list vm-pull vm-run vm-stop

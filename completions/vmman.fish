@@ -42,6 +42,12 @@ complete -c vm-console -s f -l follow -d 'stay when the input has ended'
 complete -c vm-console -l web -d 'show the screen in a browser instead'
 complete -c vm-console -l screenshot -rF -d 'save the screen as PNG; - for stdout'
 
+complete -c vm-import -e
+complete -c vm-import -f
+complete -c vm-import -n '__vmman_place 1 ' -F
+complete -c vm-import -s h -l help -d 'show this help message and exit'
+complete -c vm-import -l version -d 'print the version'
+
 complete -c vm-init -e
 complete -c vm-init -f
 complete -c vm-init -n '__vmman_place 1 --for-user --job' -a '(vm-list --names 2>/dev/null </dev/null)'

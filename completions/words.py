@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import vm_console.__main__
+import vm_import.__main__
 import vm_pull.cli
 import vm_run.cli
 import vm_stop.__main__
@@ -22,7 +23,7 @@ __all__ = ["Command", "Option", "commands"]
 
 NAME, TARGET, FILE, USER, WORDS, ANYTHING = "name", "target", "file", "user", "words", "anything"
 _BY_METAVAR = {"FILE": FILE, "USER": USER, "TARGET": TARGET}
-_OPERANDS = {"NAME": NAME, "PORT": WORDS, "USER/BOX": FILE}
+_OPERANDS = {"NAME": NAME, "PORT": WORDS, "FILE": FILE, "USER/BOX": FILE}
 _PORTS = ("com1", "com2", "com3", "com4")
 _IN_HELP = re.compile(r"^  (-\w)?(?:, )?(--[\w-]+) +(.*)$", re.MULTILINE)
 
@@ -74,6 +75,7 @@ def commands() -> tuple[Command, ...]:
     """All of vmman's commands, by name."""
     return (
         _parsed(vm_console.__main__.parser()),
+        _parsed(vm_import.__main__.parser()),
         _init(),
         _list(),
         _parsed(vm_pull.cli.parser()),

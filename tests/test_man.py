@@ -12,6 +12,7 @@ import pytest
 
 from vm_console import __main__ as console
 from vm_console import attach
+from vm_import import __main__ as importer
 from vm_init import __main__ as init
 from vm_init import ask, inspect
 from vm_init.errors import InitError
@@ -120,6 +121,12 @@ def test_the_options_and_statuses_of_the_small_ones_are_those_of_their_pages(
     assert {*map(int, told)} - {129} <= statuses(page)
     signals = {128 + number for number in attach.SIGNALS} | {141}
     assert statuses(page) == {0, 64, 66, 70, 74, 75} | ({130} if page == STOP else {69} | signals)
+
+
+def test_the_options_and_statuses_of_vm_import_are_those_of_its_page() -> None:
+    page = MAN / "vm-import.1"
+    assert options(page) == strings(importer.parser())
+    assert statuses(page) == {0, 64, 65, 66, 70, 130, 141}
 
 
 def test_every_key_of_an_answer_is_in_the_page_of_vm_stop() -> None:

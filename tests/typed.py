@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import vm_console.__main__
+import vm_import.__main__
 import vm_list.__main__
 import vm_pull.cli
 import vm_run.cli
@@ -67,6 +68,13 @@ def _nothing(words: list[str]) -> None:
     """Others' commands are others' business."""
 
 
+def _import(words: list[str]) -> None:
+    """A FILE, or -- and a command line of bhyve."""
+    at = words.index("--") if "--" in words else len(words)
+    file = vm_import.__main__.parser().parse_args(words[:at]).file
+    assert bool(file) != bool(words[at + 1 :])
+
+
 def _new(words: list[str]) -> None:
     assert (HOUSE / "new.sh").exists()
     assert re.fullmatch(r"[\w.-]+( [\w./-]+)?( --iso [\w./-]+)?( --net \S+)?", " ".join(words))
@@ -91,6 +99,7 @@ PARSERS: Mapping[str, Callable[[list[str]], object]] = {
     "vm-list": vm_list.__main__._what,  # pyright: ignore[reportPrivateUsage]
     "vm-stop": lambda words: vm_stop.__main__.parser().parse_args(words),
     "vm-console": lambda words: vm_console.__main__.parser().parse_args(words),
+    "vm-import": _import,
     "vm-init": parse_arguments,
     "new.sh": _new,
     "make": _targets,
