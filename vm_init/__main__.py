@@ -89,10 +89,7 @@ def main(argv: list[str]) -> int:
     status, lines = os.EX_OK, list[str]()
     try:
         lines = _run(parse_arguments(argv))
-    except (
-        InitError,
-        OSError,
-    ) as error:  # a full /run, for instance: the ledger has what was begun
+    except (InitError, OSError) as error:  # a full /run: the ledger has what was begun
         status = getattr(error, "status", os.EX_UNAVAILABLE)
         lines = [f"vm-init: {line}" for line in str(error).splitlines()]
     if os.geteuid() == 0:
@@ -196,13 +193,12 @@ def _list_grants(arguments: Arguments, environment: dict[str, str]) -> list[str]
     is_one = "--for-user" in arguments.options or _is_by_user(environment)
     uid = _find_owner(arguments, environment) if is_one else None
     lines: list[str] = []
-    for book in ledger.list_ledgers():  # without the lock: files are replaced whole
+    for book in ledger.list_ledgers(owner=uid):  # without the lock: files are replaced whole
         if isinstance(book, InitError):
             raise book
         lines += [
             f"{book.uid} {book.vm} {record.kind} {record.name} {record.target or '-'}"
             for record in book.records
-            if uid in (None, book.uid)
         ]
     return lines
 

@@ -176,9 +176,14 @@ def _boot() -> str:
     return ""
 
 
-def list_ledgers(root: str = ROOT) -> Iterator[Ledger | InitError]:
-    """Each ledger of this boot that has records; in place of one that cannot be read, why."""
-    for directory, _, names in sorted(os.walk(root)):
+def list_ledgers(root: str = ROOT, owner: int | None = None) -> Iterator[Ledger | InitError]:
+    """Each ledger of this boot that has records; in place of one that cannot be read, why.
+
+    Args:
+        root: where they are.
+        owner: the uid of the only user whose ledgers are read; None for every user's.
+    """
+    for directory, _, names in sorted(os.walk(root if owner is None else f"{root}/{owner}")):
         for name in sorted(names):
             uid, vm = os.path.basename(directory), name.removesuffix(".json")
             if name != vm and re.fullmatch(UID, uid) and re.fullmatch(VM, vm):

@@ -290,6 +290,8 @@ def test_threat_92_an_unreadable_ledger_locks_out_its_own_vm_only(lab: Lab) -> N
     lab.path(f"/run/vmman/{uid}/broken.json").chmod(0o600)
     initialised(lab, "web")
     assert lab.run("sudo", "-n", "vm-init", "--release", "broken", user="alice").returncode == 78
+    assert lab.run("sudo", "-n", "vm-init", "--grants", user="alice").returncode == 78
+    assert lab.run("sudo", "-n", "vm-init", "--grants", user="bob").returncode == 0
     initialised(lab, "--release", "web")
     lab.check("rm", "-r", f"/run/vmman/{uid}")
 
