@@ -30,6 +30,15 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
     made.close()
 
 
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stands for a hypervisor, or for one that has nothing to do with any VM."""
+    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
+    yield process
+    process.kill()
+    process.wait()
+
+
 @pytest.fixture(scope="session")
 def guest() -> Path:
     """The folder of the tiny guest: what tests/guest/build.sh writes."""

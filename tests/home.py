@@ -21,7 +21,7 @@ FAKE_QEMU = "#!/bin/sh\nexit 0\n"
 
 
 class Said:
-    """What vm-run answered."""
+    """What a command answered."""
 
     def __init__(self, status: int, out: str, err: str) -> None:
         self.status = status

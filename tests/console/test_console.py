@@ -177,15 +177,6 @@ def test_input_for_a_guest_that_is_not_there_is_lost_and_reported_once(tmp_path:
     assert losses == ["lost"]
 
 
-@pytest.fixture
-def guest_process() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that stands for a hypervisor."""
-    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
-    yield process
-    process.kill()
-    process.wait()
-
-
 def running(pid: int, *ports: dict[str, str]) -> None:
     write_record(
         statedir.make("vm"),
@@ -194,13 +185,11 @@ def running(pid: int, *ports: dict[str, str]) -> None:
     )  # fmt: skip
 
 
-def test_a_null_modem_is_read_and_typed_to(
-    home: Home, guest_process: subprocess.Popen[bytes]
-) -> None:
+def test_a_null_modem_is_read_and_typed_to(home: Home, sleeper: subprocess.Popen[bytes]) -> None:
     master, slave = pty.openpty()  # the nearest thing here to nmdm(4)
     tty.setraw(slave)
     running(
-        guest_process.pid,
+        sleeper.pid,
         {"name": "com1", "kind": "nmdm", "log": "", "to": os.ttyname(slave)},
     )
     person = Person(home.vm, "vm_console", "vm")
@@ -225,7 +214,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 
 
 def test_what_is_wrong_has_its_status(
-    home: Home, capsys: pytest.CaptureFixture[str], guest_process: subprocess.Popen[bytes]
+    home: Home, capsys: pytest.CaptureFixture[str], sleeper: subprocess.Popen[bytes]
 ) -> None:
     home.vm.describe("")
     assert said(capsys) == (
@@ -238,10 +227,10 @@ def test_what_is_wrong_has_its_status(
     assert said(capsys, "vm") == (
         69, "vm-console: vm is not running\n  hint: start it: vm-run --detach vm\n",
     )  # fmt: skip
-    running(guest_process.pid)
+    running(sleeper.pid)
     assert said(capsys, "vm")[0] == 66
     two = [{"name": name, "kind": "virtio", "log": "", "to": "/no"} for name in ("a", "b")]
-    running(guest_process.pid, *two)
+    running(sleeper.pid, *two)
     assert said(capsys, "vm") == (
         64, "vm-console: vm has several consoles\n  hint: name one: a, b\n",
     )  # fmt: skip
@@ -262,12 +251,10 @@ def test_a_vm_on_another_host_is_75(home: Home, capsys: pytest.CaptureFixture[st
     )  # fmt: skip
 
 
-def test_a_reader_that_has_enough_is_no_bug(
-    home: Home, guest_process: subprocess.Popen[bytes]
-) -> None:
+def test_a_reader_that_has_enough_is_no_bug(home: Home, sleeper: subprocess.Popen[bytes]) -> None:
     log = Path(statedir.make("vm")) / "console.log"
     log.write_bytes(b"y\n" * 200_000)
-    running(guest_process.pid, {"name": "com1", "kind": "stdio", "log": str(log), "to": ""})
+    running(sleeper.pid, {"name": "com1", "kind": "stdio", "log": str(log), "to": ""})
     script = f"{sys.executable} -m vm_console.__main__ vm </dev/null | head -n 1"
     done = subprocess.run(
         ["bash", "-c", f"{script}; echo ${{PIPESTATUS[0]}}"], env=home.vm.environment(),

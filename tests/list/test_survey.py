@@ -43,15 +43,6 @@ def vms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "vm"
 
 
-@pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that stands for a hypervisor."""
-    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
-    yield process
-    process.kill()
-    process.wait()
-
-
 def describe(vms: Path, name: str, text: str = GOOD) -> Path:
     file = vms / f"{name}.toml"
     file.write_text(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ from vm_state.record import write_record
 def description(home: Home) -> Description:
     home.vm.describe("")
     return load(str(home.vm.file))
-
-
-@pytest.fixture
-def child() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
-    yield process
-    process.kill()
-    process.wait()
 
 
 def enter(description: Description, options: Options | None = None) -> Claim:
@@ -116,28 +107,28 @@ def test_another_hosts_lock_is_refused_unless_forced(home: Home, description: De
 
 
 def test_a_living_guest_is_recovered_or_forced_and_never_started_again(
-    home: Home, description: Description, child: subprocess.Popen[bytes]
+    home: Home, description: Description, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    left(home, child.pid)
+    left(home, sleeper.pid)
     with pytest.raises(VmError, match="unsupervised") as caught:
         enter(description)
     assert caught.value.status == 75
     claim = enter(description, Options(recover=True))
-    assert claim.record["pid"] == child.pid
+    assert claim.record["pid"] == sleeper.pid
     claim.release()
-    assert child.poll() is None
+    assert sleeper.poll() is None
     enter(description, Options(force=True)).release()
-    assert child.wait(LIMIT_S) == -9
+    assert sleeper.wait(LIMIT_S) == -9
 
 
 def test_a_number_that_is_a_strangers_now_is_never_killed(
-    home: Home, description: Description, child: subprocess.Popen[bytes]
+    home: Home, description: Description, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    folder = left(home, child.pid, started_at=1)
+    folder = left(home, sleeper.pid, started_at=1)
     claim = enter(description, Options(force=True))
-    assert child.poll() is None
+    assert sleeper.poll() is None
     assert {entry.name for entry in folder.iterdir()} == {"lock"}  # its leftovers are swept
-    for record in ({"pid": child.pid, "started_at": 1, "boot_id": boot_id()}, {"pid": 2**22 - 1}):
+    for record in ({"pid": sleeper.pid, "started_at": 1, "boot_id": boot_id()}, {"pid": 2**22 - 1}):
         claim.record = record
         with pytest.raises(VmError, match="no guest to recover"):
             claim.open_hypervisor()
@@ -162,11 +153,11 @@ def test_a_record_that_cannot_be_written_is_no_bug(
 
 
 def test_what_a_guest_that_was_taken_over_leaves_is_removed_too(
-    home: Home, description: Description, child: subprocess.Popen[bytes]
+    home: Home, description: Description, sleeper: subprocess.Popen[bytes]
 ) -> None:
     lock = home.folder / ".vm.lock"
     lock.write_text(json.dumps({"host": os.uname().nodename, "pid": 1}))
-    left(home, child.pid)
+    left(home, sleeper.pid)
     claim = enter(description, Options(recover=True))
     assert claim.lock is None
     claim.clean()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,15 +26,6 @@ def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     folder = tmp_path_factory.mktemp("r")  # a short name: sockets are made below it
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     return folder
-
-
-@pytest.fixture
-def child() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that stands for a hypervisor."""
-    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
-    yield process
-    process.kill()
-    process.wait()
 
 
 def refusal(path: Path, *, force: bool = False) -> VmError:
@@ -266,18 +256,18 @@ def record(pid: int) -> dict[str, object]:
     return {"pid": pid, "started_at": started_at(pid), "boot_id": boot_id()}
 
 
-def test_a_hypervisor_lives_while_its_process_does(child: subprocess.Popen[bytes]) -> None:
-    kept = record(child.pid)
+def test_a_hypervisor_lives_while_its_process_does(sleeper: subprocess.Popen[bytes]) -> None:
+    kept = record(sleeper.pid)
     assert is_running(kept)
-    child.kill()
-    select_until_dead(child)
+    sleeper.kill()
+    select_until_dead(sleeper)
     assert not is_running(kept)  # even as a zombie that nobody has asked
 
 
-def select_until_dead(child: subprocess.Popen[bytes]) -> None:
+def select_until_dead(sleeper: subprocess.Popen[bytes]) -> None:
     import select
 
-    fd = os.pidfd_open(child.pid)
+    fd = os.pidfd_open(sleeper.pid)
     select.select([fd], [], [], 10)
     os.close(fd)
 
@@ -299,9 +289,9 @@ def select_until_dead(child: subprocess.Popen[bytes]) -> None:
     ],
 )
 def test_a_process_that_merely_has_the_number_is_a_stranger(
-    child: subprocess.Popen[bytes], changes: dict[str, object]
+    sleeper: subprocess.Popen[bytes], changes: dict[str, object]
 ) -> None:
-    assert not is_running(record(child.pid) | changes)
+    assert not is_running(record(sleeper.pid) | changes)
     assert not is_running({})
 
 

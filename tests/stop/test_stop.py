@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.home import Home
+from tests.home import Home, Said
 from tests.run.fakes import freebsd
 from tests.vm import LIMIT_S, Vm
 from vm_state import statedir, stop_request
@@ -20,15 +19,6 @@ from vm_state.platform import boot_id
 from vm_state.process import started_at
 from vm_state.record import write_record
 from vm_stop.__main__ import main
-
-
-class Said:
-    """What vm-stop answered."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status = status
-        self.out = out
-        self.err = err
 
 
 class Person:
@@ -50,15 +40,6 @@ class Person:
 def person(home: Home, capsys: pytest.CaptureFixture[str]) -> Person:
     home.vm.describe("")
     return Person(home, capsys)
-
-
-@pytest.fixture
-def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has nothing to do with any VM."""
-    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL)
-    yield process
-    process.kill()
-    process.wait()
 
 
 def record(pid: int, **changes: object) -> dict[str, object]:
@@ -83,8 +64,8 @@ def lock(person: Person, **holder: object) -> Path:
     return path
 
 
-def is_untouched(stranger: subprocess.Popen[bytes]) -> bool:
-    return stranger.poll() is None
+def is_untouched(sleeper: subprocess.Popen[bytes]) -> bool:
+    return sleeper.poll() is None
 
 
 def test_a_vm_that_does_not_run_is_told_and_is_no_fault(person: Person) -> None:
@@ -143,38 +124,38 @@ def test_a_lock_from_before_this_hosts_start_is_removed(person: Person) -> None:
 
 
 def test_threat_b32_a_process_with_the_number_of_the_hypervisor_is_left_alone(
-    person: Person, stranger: subprocess.Popen[bytes]
+    person: Person, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    left(person, stranger.pid, started_at=started_at(stranger.pid) - 1)
+    left(person, sleeper.pid, started_at=started_at(sleeper.pid) - 1)
     said = person.stops("--force", "vm")
     assert (said.status, said.out) == (0, "vm: is not running; what a crash left is removed\n")
-    left(person, stranger.pid, boot_id="another")
+    left(person, sleeper.pid, boot_id="another")
     assert person.stops("--force", "vm").status == 0
-    assert is_untouched(stranger)
+    assert is_untouched(sleeper)
 
 
 def test_threat_b32_a_process_with_the_number_of_the_vm_run_is_left_alone(
-    person: Person, stranger: subprocess.Popen[bytes]
+    person: Person, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    left(person, 1 << 22, supervisor=stranger.pid)
+    left(person, 1 << 22, supervisor=sleeper.pid)
     held = Lock.take(f"{person.home.vm.state}/lock", "vm")
     try:
-        held.write(stranger.pid)  # the number that it names is a stranger's by now
+        held.write(sleeper.pid)  # the number that it names is a stranger's by now
         said = person.stops("--force", "vm")
     finally:
         held.release()
     assert said.status == 75
-    assert f"an unknown process (pid {stranger.pid}?) has locked" in said.err
-    assert is_untouched(stranger)
+    assert f"an unknown process (pid {sleeper.pid}?) has locked" in said.err
+    assert is_untouched(sleeper)
 
 
 def test_threat_b32_only_who_has_locked_the_file_holds_it(
-    tmp_path: Path, stranger: subprocess.Popen[bytes]
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     path = str(tmp_path / "lock")
     held = Lock.take(path, "vm")
     assert holds(os.getpid(), path)
-    assert not holds(stranger.pid, path)
+    assert not holds(sleeper.pid, path)
     assert not holds(1, path)
     assert not holds(1 << 22, path)
     held.release()
@@ -212,21 +193,21 @@ def test_a_vm_whose_state_is_somewhere_else_is_75(person: Person) -> None:
 
 
 def test_a_monitor_that_does_not_answer_takes_force(
-    person: Person, stranger: subprocess.Popen[bytes]
+    person: Person, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    left(person, stranger.pid)  # here it is the hypervisor
+    left(person, sleeper.pid)  # here it is the hypervisor
     said = person.stops("vm")
     assert said.status == 75
     assert "the monitor does not answer" in said.err
     assert "hint: kill it: vm-stop --force vm" in said.err
-    assert is_untouched(stranger)
+    assert is_untouched(sleeper)
     killer = subprocess.run(
         [sys.executable, "-m", "vm_stop", "--force", "vm"],
         env=person.home.vm.environment(), capture_output=True, text=True, timeout=LIMIT_S,
         check=False,
     )  # fmt: skip
     assert killer.returncode == 0, killer.stderr
-    assert stranger.wait(LIMIT_S) == -9
+    assert sleeper.wait(LIMIT_S) == -9
 
 
 @pytest.fixture
