@@ -13,6 +13,7 @@ from vm_state.cli import run_command
 from vm_state.parser import version_line
 
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import NoReturn
 
     from vm_pull.cli import Call
@@ -92,18 +93,28 @@ def _interrupt(*_: object) -> NoReturn:
 def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
     """Python drops what a signal raises while it runs a weak reference's callback, say.
 
-    It would drop it here too, so it is raised when this has returned.
+    It would drop it here too, so a timer raises it when this has returned.
     """
     if lost.exc_type is KeyboardInterrupt:
-        signal.setitimer(signal.ITIMER_REAL, _SOON_S)
+        signal.setitimer(signal.ITIMER_REAL, _SOON_S, _SOON_S)
     else:
         sys.__unraisablehook__(lost)
+
+
+def _interrupt_by_timer(_: int, frame: FrameType | None) -> None:
+    """Raises the interrupt and stops the timer, unless `_interrupt_again` has not returned yet."""
+    while frame:
+        if frame.f_code is _interrupt_again.__code__:
+            return
+        frame = frame.f_back
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    raise KeyboardInterrupt
 
 
 def entry() -> None:
     """The console script; a hang-up or a polite end is an interrupt, and leaves nothing either."""
     sys.unraisablehook = _interrupt_again
-    signal.signal(signal.SIGALRM, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt_by_timer)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
