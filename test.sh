@@ -34,6 +34,7 @@ want novnc test -e /usr/share/novnc/core/rfb.js
 want chromium-headless-shell have chromium-headless-shell
 want sudo have visudo
 want busybox have busybox
+want jq have jq
 want zsh have zsh
 want fish have fish
 want systemd have systemd-analyze

@@ -12,6 +12,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.lacking import need
 from tests.pull import boxes
 from tests.pull.server import serve
@@ -86,12 +88,13 @@ class Terminal:
         self._call("kill-server")
 
 
-def user(tmp_path: Path, guest: Path) -> Iterator[Puller]:
+def user(tmp_path_factory: pytest.TempPathFactory, guest: Path) -> Iterator[Puller]:
     """Somebody with a home of their own, and a registry that has user/box."""
     need("tmux")
+    folder = tmp_path_factory.mktemp("u")  # a short name: sockets are made below it
     with serve() as server:
-        made = Puller(tmp_path, server)
-        content = box(guest, tmp_path)
+        made = Puller(folder, server)
+        content = box(guest, folder)
         checksum = {"checksum_type": "sha256", "checksum": sha256(content)}
         made.offer(content, architecture="amd64", **checksum)
         yield made
@@ -121,7 +124,8 @@ def terminal(user: Puller) -> Iterator[Terminal]:
     )
     yield made
     made.close()
-    vm.close()
+    for name in ("hello", "bookworm64"):  # what a test that failed has left
+        Vm(user.folder, name).close()
 
 
 def commands(folder: Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import need
 from tests.vm import Vm
 from vm_init.__main__ import parse_arguments
 
@@ -20,6 +21,7 @@ HOUSE = Path(__file__).parents[1]
 MAN = HOUSE / "man"
 COMMANDS = {
     "vm-run": "vm_run",
+    "vm-import": "vm_import",
     "vm-list": "vm_list",
     "vm-stop": "vm_stop",
     "vm-console": "vm_console",
@@ -56,6 +58,10 @@ EXPECTED = {
     "vm-run --detach --events web.events web": Seen(said="web runs in the background"),
     "vm-run --autostart --names": Seen(said="db web"),
     "vm-run my-vm -d --format bhyve-config -o hypervisor=bhyve": Seen(said="memory.size="),
+    "vm-import web.xml": Seen(said='hypervisor = "qemu"'),
+    "vm-import -- bhyve -c 2 -m 1G -s 0,hostbridge -s 3,virtio-blk,web.img web": Seen(
+        said='hypervisor = "bhyve"'
+    ),
     "vm-run --import web.xml": Seen(said='path = "/images/web.qcow2"'),
     "vm-run --import -- bhyve -c 2 -m 1G -s 0,hostbridge -s 3,virtio-blk,web.img web": Seen(
         said='hypervisor = "bhyve"'
@@ -97,7 +103,7 @@ def examples(page: str) -> list[str]:
     return [line.replace(r"\&", "").replace(r"\e", "\\") for line in lines]
 
 
-TYPED = [line for page in ("vm-run.1", "vm-list.1", "vm-stop.1", "vm-console.1")
+TYPED = [line for page in ("vm-run.1", "vm-list.1", "vm-stop.1", "vm-console.1", "vm-import.1")
          for line in examples(page)]  # fmt: skip
 
 
@@ -178,6 +184,8 @@ def typed(home: Path, line: str) -> tuple[int, str]:
 @pytest.mark.parametrize("line", EXPECTED)
 def test_each_example_does_what_it_says(home: Path, line: str) -> None:
     wanted = EXPECTED[line]
+    if "| jq " in line:
+        need("jq")
     for name in wanted.running:
         file = home / "vm" / f"{name}.toml"
         file.write_text(file.read_text().replace("=poweroff", f"={wanted.guest}"))

@@ -7,11 +7,12 @@ import json
 import os
 import select
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.lacking import lacking
+from tests.lacking import lacking, need
 from vm_state.process import spawn
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -31,6 +32,16 @@ def program() -> str:
     lacking("chromium is missing")
 
 
+def has_user_namespaces() -> bool:
+    """Whether an ordinary user can make one here, which the browser's sandbox needs."""
+    if os.getuid() == 0:
+        return False
+    made = subprocess.run(
+        [need("unshare"), "--user", "true"], stderr=subprocess.DEVNULL, check=False
+    )
+    return made.returncode == 0
+
+
 class Browser:
     """A browser with one page, asked over a pipe (the DevTools protocol)."""
 
@@ -41,7 +52,7 @@ class Browser:
             nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             ends = {0: nothing, 1: log.fileno(), 2: log.fileno(), 3: to_it, 4: from_it}
             moved = {k: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for k, fd in ends.items()}
-            sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
+            sandbox = [] if has_user_namespaces() else ["--no-sandbox"]
             argv = [program(), *QUIET, *sandbox, "--remote-debugging-pipe"]
             argv += [f"--user-data-dir={folder / 'profile'}", "about:blank"]
             self.pid = spawn(argv, moved, os.environ | {"HOME": str(folder)})

@@ -114,7 +114,7 @@ def test_threat_22_a_full_pipe_that_nobody_reads_holds_up_nobody(lab: Lab) -> No
         assert time.monotonic() < until
     began = time.monotonic()
     given(lab, "his", user="bob")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30  # a bound, however busy the machine
     lab.check("flock", "-w", "3", "/run/vmman/lock", "true")
     until = time.monotonic() + 5
     while lab.run("pgrep", "-u", "root", "-f", f"-ISB {HELPER}").returncode == 0:
